@@ -1,0 +1,59 @@
+"""All settings of the service, read from the environment.
+
+Each is the upper-case name with the prefix `MILLRACE_`; Kafka's address is the usual
+`KAFKA_BOOTSTRAP_SERVERS`.
+"""
+
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Settings with their units and defaults."""
+
+    model_config = SettingsConfigDict(env_prefix="MILLRACE_", frozen=True)
+
+    kafka_bootstrap_servers: str | None = Field(
+        None,
+        validation_alias="KAFKA_BOOTSTRAP_SERVERS",
+        description="Comma-separated host:port of an outside Kafka; empty: the one of `millrace kafka up`.",
+    )
+    app_id: str = Field("millrace", description="Consumer group, and prefix of the state logs' names.")
+    state_dir: Path = Field(Path(".millrace"), description="Folder of the local Kafka and of workers' data.")
+    worker: str = Field("0", pattern=r"^[A-Za-z0-9._-]+$", description="Name of this worker on its machine.")
+    web_host: str = Field("127.0.0.1", description="Address that the web views listen on.")
+    web_port: int = Field(6066, ge=1, le=65535, description="Port of the web views.")
+
+    partitions: int = Field(4, ge=1, description="Partitions of every topic that `millrace topics` creates.")
+    replication: int = Field(1, ge=1, description="Replicas of every topic; 3 in production.")
+    min_insync_replicas: int = Field(1, ge=1, description="Replicas that confirm a write; 2 in production.")
+    retention: timedelta = Field(timedelta(days=7), description="Time that event topics keep their records.")
+
+    dedup_ttl: timedelta = Field(
+        timedelta(minutes=10), gt=timedelta(0), description="Event time that an event_id is remembered for."
+    )
+    max_event_bytes: int = Field(
+        262_144, ge=1, le=900_000, description="Size of a value above which it is a dead letter."
+    )
+    max_future: timedelta = Field(
+        timedelta(hours=24), description="Event time ahead of Kafka's append time above which it is impossible."
+    )
+
+    @property
+    def data_dir(self) -> Path:
+        """Folder of this worker's tables; one worker at a time may use it."""
+        return self.state_dir / "data" / f"{self.app_id}-{self.worker}"
+
+
+@cache
+def settings() -> Settings:
+    """Read the settings once.
+
+    Raises:
+        pydantic.ValidationError: a variable has a value that is not allowed.
+    """
+    return Settings()

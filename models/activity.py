@@ -1,0 +1,89 @@
+"""User activity and purchases: the Records, and the rules that need nothing but an event."""
+
+from typing import Annotated, Any, Literal, Optional
+
+import faust
+from msgspec import Meta
+
+from models.countries import region
+from models.record import EventTime, twin
+
+Id = Annotated[str, Meta(min_length=1, max_length=128)]
+Action = Literal["view", "click", "search", "login", "logout", "rating", "purchase", "refund"]
+RiskLevel = Literal["low", "medium", "high"]
+
+
+class ActivityEvent(faust.Record):
+    """One thing that a user did.
+
+    Attributes:
+        event_id: the same for every repeat of the event.
+        user_id: who did it; the key of the topic.
+        timestamp: when, in event time.
+        amount: money in units of `currency`, negative for a refund.
+        quantity: number of pieces, negative for a refund.
+        country: ISO-3166 code or English name.
+        attributes: anything more, passed through.
+    """
+
+    event_id: Id
+    user_id: Id
+    action: Action
+    timestamp: EventTime
+    page: Optional[Annotated[str, Meta(min_length=1, max_length=2048)]] = None
+    amount: Optional[Annotated[float, Meta(ge=-1e9, le=1e9)]] = None
+    quantity: Optional[Annotated[int, Meta(ge=-1_000_000_000, le=1_000_000_000)]] = None
+    currency: Optional[Annotated[str, Meta(pattern="^[A-Z]{3}$")]] = None
+    country: Optional[Annotated[str, Meta(min_length=1, max_length=64)]] = None
+    session_id: Optional[Id] = None
+    attributes: Optional[Annotated[dict[str, Any], Meta(max_length=64)]] = None
+
+
+class EnrichedActivity(ActivityEvent):
+    """An `ActivityEvent` seen for the first time, with what we know about it."""
+
+    risk_level: RiskLevel = "low"
+    region: Optional[str] = None
+
+
+class PageCount(faust.Record):
+    """Views of a page in one minute of event time, as far as its partition has counted.
+
+    Attributes:
+        window_start: first second of the minute, seconds since the epoch.
+        window_end: first second after it.
+    """
+
+    page: str
+    window_start: int
+    window_end: int
+    views: int
+
+
+_Enriched = twin(EnrichedActivity)
+
+
+def risk_level(amount: float | None) -> RiskLevel:
+    """Rate a sum of money: above 1000 high, above 500 medium."""
+    if amount is None or amount <= 500:
+        return "low"
+    return "high" if amount > 1000 else "medium"
+
+
+def enriched(event: ActivityEvent) -> EnrichedActivity:
+    """Add risk level and region to an event."""
+    return _Enriched(
+        event.event_id,
+        event.user_id,
+        event.action,
+        event.timestamp,
+        event.page,
+        event.amount,
+        event.quantity,
+        event.currency,
+        event.country,
+        event.session_id,
+        event.attributes,
+        risk_level(event.amount),
+        region(event.country),
+    )
