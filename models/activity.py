@@ -3,6 +3,7 @@
 from typing import Annotated, Any, Literal, Optional
 
 import faust
+import msgspec
 from msgspec import Meta
 
 from models.countries import region
@@ -47,20 +48,69 @@ class EnrichedActivity(ActivityEvent):
 
 
 class PageCount(faust.Record):
-    """Views of a page in one minute of event time, as far as its partition has counted.
+    """Views of a page in one minute of event time, up to and with the event that is the record's origin.
+
+    A page's events lie in several partitions: its total is the sum over `partition`, of each the newest.
 
     Attributes:
+        partition: the source partition that the views are from.
         window_start: first second of the minute, seconds since the epoch.
         window_end: first second after it.
     """
 
     page: str
+    partition: int
     window_start: int
     window_end: int
     views: int
 
 
+class SalesTotal(msgspec.Struct, array_like=True):
+    """Sales in one window.
+
+    Attributes:
+        purchases: number of purchases.
+        refunds: number of refunds.
+        micros: purchases less refunds, in millionths of the currency's unit: whole, hence exact.
+    """
+
+    purchases: int = 0
+    refunds: int = 0
+    micros: int = 0
+
+
+class SalesTotals:
+    """How purchases and refunds become a `SalesTotal`."""
+
+    type = SalesTotal
+
+    def zero(self) -> SalesTotal:
+        """Return the total of no sales."""
+        return SalesTotal()
+
+    def add(self, total: SalesTotal, event: ActivityEvent) -> SalesTotal:
+        """Add one purchase or refund."""
+        if event.action == "refund":
+            total.refunds += 1
+        else:
+            total.purchases += 1
+        total.micros += round((event.amount or 0) * 1_000_000)
+        return total
+
+    def merge(self, total: SalesTotal, more: SalesTotal) -> SalesTotal:
+        """Add two totals."""
+        total.purchases += more.purchases
+        total.refunds += more.refunds
+        total.micros += more.micros
+        return total
+
+    def result(self, total: SalesTotal) -> dict[str, Any]:
+        """Return the total with the amount in the currency's unit."""
+        return {"purchases": total.purchases, "refunds": total.refunds, "amount": total.micros / 1_000_000}
+
+
 _Enriched = twin(EnrichedActivity)
+_PageCount = twin(PageCount)
 
 
 def risk_level(amount: float | None) -> RiskLevel:
@@ -87,3 +137,8 @@ def enriched(event: ActivityEvent) -> EnrichedActivity:
         risk_level(event.amount),
         region(event.country),
     )
+
+
+def page_count(page: str, partition: int, start: int, end: int, views: int) -> PageCount:
+    """Make the record of a window of the page views."""
+    return _PageCount(page, partition, start, end, views)

@@ -8,7 +8,7 @@ decoded.
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 import faust
 import msgspec
@@ -19,33 +19,45 @@ R = TypeVar("R", bound=faust.Record)
 MILLISECONDS_FROM = 1e11
 
 
-class EventTime(float):
-    """A moment in seconds since the epoch, UTC.
+class _Float(type):
+    def __instancecheck__(cls, value: object) -> bool:
+        return isinstance(value, float)
 
-    In JSON it is ISO-8601 text (without a zone: UTC), or a number of seconds or of milliseconds.
-    """
 
-    @classmethod
-    def parse(cls, value: object) -> "EventTime":
-        """Read a moment in any of its forms.
+if TYPE_CHECKING:
+    EventTime = float
+else:
 
-        Raises:
-            TypeError: neither text nor number.
-            ValueError: not ISO-8601, or before 1970.
+    class EventTime(metaclass=_Float):
+        """Type of a Record's field that is a moment: a float, seconds since the epoch, UTC.
+
+        In JSON it is ISO-8601 text (without a zone: UTC), or a number of seconds or of milliseconds.
         """
-        if isinstance(value, str):
-            try:
-                moment = datetime.fromisoformat(value)
-            except ValueError:
-                raise ValueError(f"impossible time: {value!r} is not ISO-8601") from None
-            seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            seconds = value / 1000 if value >= MILLISECONDS_FROM else float(value)
-        else:
-            raise TypeError(f"Expected ISO-8601 text or a number, got `{type(value).__name__}`")
-        if seconds < 0:
-            raise ValueError(f"impossible time: {value!r} is before 1970")
-        return cls(seconds)
+
+
+def event_time(value: object) -> float:
+    """Read a moment in any of its forms.
+
+    Returns:
+        Seconds since the epoch, UTC.
+
+    Raises:
+        TypeError: neither text nor number.
+        ValueError: not ISO-8601, or before 1970.
+    """
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            raise ValueError(f"impossible time: {value!r} is not ISO-8601") from None
+        seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        seconds = value / 1000 if value >= MILLISECONDS_FROM else float(value)
+    else:
+        raise TypeError(f"Expected ISO-8601 text or a number, got `{type(value).__name__}`")
+    if seconds < 0:
+        raise ValueError(f"impossible time: {value!r} is before 1970")
+    return seconds
 
 
 class Invalid(Exception):
@@ -89,14 +101,14 @@ def twin(record: type[R]) -> type[R]:
     return cast(type[R], _twin(record))
 
 
-encode = msgspec.json.Encoder(enc_hook=float).encode
+encode = msgspec.json.Encoder().encode
 """Encode a twin as JSON; an `EventTime` as a number of seconds."""
 
 
-def _decode_time(typ: type, value: object) -> EventTime:
+def _decode_time(typ: type, value: object) -> float:
     if typ is not EventTime:
         raise NotImplementedError(f"a Record's field cannot be of the type {typ!r}")
-    return EventTime.parse(value)
+    return event_time(value)
 
 
 class FromKafka(Protocol):
@@ -142,7 +154,7 @@ class Decoder(Generic[R]):
                 append(event)
             except Invalid as exc:
                 append(exc)
-            except (msgspec.DecodeError, UnicodeError, TypeError) as exc:
+            except (msgspec.DecodeError, UnicodeError, TypeError, RecursionError) as exc:
                 append(_explain(value, exc))
         return out
 

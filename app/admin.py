@@ -1,0 +1,135 @@
+"""Topics in Kafka: create what is missing, and compare what is there with what is declared."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
+
+
+class TopicError(Exception):
+    """A topic cannot be created, or is not as it is declared; the text says what to do."""
+
+
+@dataclass(frozen=True)
+class TopicSpec:
+    """A topic as it is declared.
+
+    Attributes:
+        name: its name.
+        partitions: number of partitions.
+        replication: number of replicas.
+        configs: Kafka's topic settings that matter to us, as Kafka writes them.
+    """
+
+    name: str
+    partitions: int
+    replication: int
+    configs: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TopicState:
+    """A topic as Kafka has it; see `TopicSpec`."""
+
+    partitions: int
+    replication: int
+    configs: Mapping[str, str]
+
+
+async def ensure(bootstrap: str, specs: Iterable[TopicSpec]) -> dict[str, bool]:
+    """Create the topics that are missing, then check all of them.
+
+    Args:
+        bootstrap: addresses of Kafka, host:port with commas.
+        specs: the topics.
+
+    Returns:
+        For each topic's name, whether it was created now.
+
+    Raises:
+        TopicError: one could not be created, or is not as declared.
+    """
+    wanted = {spec.name: spec for spec in specs}
+    client = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    try:
+        await client.start()
+    except KafkaError as exc:
+        await client.close()
+        raise TopicError(f"Kafka does not answer at {bootstrap}: {exc}") from exc
+    try:
+        there = await _describe(client, wanted)
+        created = {name: name not in there for name in wanted}
+        if any(created.values()):
+            await _create(client, [wanted[name] for name, new in created.items() if new])
+            there = await _describe(client, wanted)
+        differences = [line for name, spec in wanted.items() if name in there for line in compare(spec, there[name])]
+        differences += [f"{name}: is still not there after it was created" for name in wanted if name not in there]
+        if differences:
+            raise TopicError("topics are not as declared:\n  " + "\n  ".join(differences))
+        return created
+    finally:
+        await client.close()
+
+
+def compare(spec: TopicSpec, found: TopicState) -> list[str]:
+    """Return a line for each difference, with what to do about it."""
+    lines = []
+    if found.partitions != spec.partitions:
+        lines.append(
+            f"{spec.name}: has {found.partitions} partitions, {spec.partitions} are declared: set "
+            f"MILLRACE_PARTITIONS={found.partitions}, or create the topic anew"
+        )
+    if found.replication < spec.replication:
+        lines.append(
+            f"{spec.name}: has {found.replication} replicas, {spec.replication} are declared: set "
+            f"MILLRACE_REPLICATION={found.replication}, or add replicas with kafka-reassign-partitions"
+        )
+    lines += [
+        f"{spec.name}: {key} is {found.configs[key]}, {value} is declared: "
+        f"kafka-configs --alter --entity-type topics --entity-name {spec.name} --add-config {key}={value}"
+        for key, value in spec.configs.items()
+        if key in found.configs and found.configs[key] != value
+    ]
+    return lines
+
+
+async def _create(client: AIOKafkaAdminClient, specs: list[TopicSpec]) -> None:
+    response = await client.create_topics(
+        [NewTopic(s.name, s.partitions, s.replication, topic_configs=dict(s.configs)) for s in specs]
+    )
+    for name, code, *message in response.topic_errors:
+        if code and for_code(code) is not TopicAlreadyExistsError:  # another worker was faster
+            raise TopicError(f"{name}: cannot be created: {for_code(code).__name__} {message[0] if message else ''}")
+
+
+async def _describe(client: AIOKafkaAdminClient, names: Iterable[str]) -> dict[str, TopicState]:
+    described = {}
+    for topic in await client.describe_topics(list(names)):
+        error = for_code(topic["error_code"])
+        if topic["error_code"] and error is not UnknownTopicOrPartitionError:
+            raise TopicError(f"{topic['topic']}: {error.__name__}")
+        if not topic["error_code"]:
+            described[topic["topic"]] = topic["partitions"]
+    configs = await _configs(client, described)
+    return {
+        name: TopicState(
+            partitions=len(partitions),
+            replication=min((len(p["replicas"]) for p in partitions), default=0),
+            configs=configs.get(name, {}),
+        )
+        for name, partitions in described.items()
+    }
+
+
+async def _configs(client: AIOKafkaAdminClient, names: Iterable[str]) -> dict[str, dict[str, str]]:
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+    if not resources:
+        return {}
+    found = {}
+    for response in await client.describe_configs(resources):
+        for code, _message, _kind, name, entries in response.resources:
+            if not code:
+                found[name] = {entry[0]: entry[1] for entry in entries}
+    return found

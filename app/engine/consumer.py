@@ -1,0 +1,197 @@
+"""Fetching: one Faust message for a whole chunk of a partition, and commits of exactly what is done."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from typing import Any
+
+from aiokafka.structs import ConsumerRecord
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP, ConsumerMessage
+
+from app.engine.engine import Engine, engine_of
+
+
+class Fetched(list[ConsumerRecord]):
+    """Records of one partition, and the tag of the fetch position that they come from."""
+
+    tag = 0
+
+
+class ConsumerThread(driver.AIOKafkaConsumerThread):
+    """Faust's fetch thread, able to move back safely.
+
+    Each move of a partition gives what is fetched from then on a new tag. Both happen in this thread and
+    without a pause between, so that records from before a move can never be taken for later ones.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._tags: dict[TP, int] = defaultdict(int)
+
+    @property
+    def _sources(self) -> Any:
+        return engine_of(self.app).sources
+
+    async def _fetch_records(self, *args: Any, **kwargs: Any) -> Mapping[TP, list[ConsumerRecord]]:
+        records = await super()._fetch_records(*args, **kwargs)
+        sources = self._sources
+        found: dict[TP, list[ConsumerRecord]] = {}
+        for tp, part in records.items():
+            if tp.topic in sources:
+                fetched = found[TP(*tp)] = Fetched(part)
+                fetched.tag = self._tags[TP(*tp)]
+            else:
+                found[TP(*tp)] = part
+        return found
+
+    async def rewind(self, tp: TP, offset: int | None) -> tuple[int, int]:
+        """Fetch a partition from an offset on; see `Engine.rewind`."""
+        return await self.call_thread(self._rewind, tp, offset)  # type: ignore[no-any-return] # Faust has no types
+
+    async def _rewind(self, tp: TP, offset: int | None) -> tuple[int, int]:
+        consumer = self._ensure_consumer()
+        partition = driver.ensure_aiokafka_TP(tp)
+        if offset is None:
+            offset = await consumer.committed(partition)
+        if offset is None:
+            reset = self.app.conf.consumer_auto_offset_reset
+            ask = consumer.beginning_offsets if reset == "earliest" else consumer.end_offsets
+            offset = (await ask([partition]))[partition]
+        consumer.seek(partition, offset)
+        self._tags[tp] += 1
+        return offset, self._tags[tp]
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Move the ordinary partitions only: the engine moves its own."""
+        return await self.call_thread(self._seek_ordinary)  # type: ignore[no-any-return] # Faust has no types
+
+    async def _seek_ordinary(self) -> Mapping[TP, int]:
+        consumer = self._ensure_consumer()
+        ordinary = [tp for tp in consumer.assignment() if tp.topic not in self._sources]
+        return await consumer.seek_to_committed(*ordinary) if ordinary else {}
+
+
+class ReadOffsets(dict[TP, Any]):
+    """Faust's notes of what it has read, without those of batched topics.
+
+    With them it would drop a chunk that is fetched again, as already read.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__()
+        self._engine = engine
+
+    def __missing__(self, tp: TP) -> None:
+        return None
+
+    def __setitem__(self, tp: TP, offset: Any) -> None:
+        if tp.topic not in self._engine.sources:
+            super().__setitem__(tp, offset)
+
+
+class Consumer(driver.Consumer):
+    """Faust's consumer; for topics with a `Source` it yields chunks, and commits what their engine says.
+
+    Completion is told by the engine, never by Faust's acks: those arrive for a batch that has failed too,
+    and after a rebalance for its successor.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.engine = engine_of(self.app)
+        self._read_offset = ReadOffsets(self.engine)
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def rewind(self, tp: TP, offset: int | None) -> tuple[int, int]:
+        """Fetch a partition from an offset on; see `Engine.rewind`."""
+        return await self._thread.rewind(tp, offset)  # type: ignore[no-any-return] # Faust has no types
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Mapping[TP, Any]:  # noqa: ASYNC109 (Faust's signature)
+        wanted = {tp for tp in active_partitions or () if not self.engine.full(tp)}
+        if not wanted:
+            # aiokafka takes no partitions for all of them.
+            self.engine.room.clear()
+            try:
+                await asyncio.wait_for(self.engine.room.wait(), min(timeout, 0.1))
+            except TimeoutError:
+                pass
+            return {}
+        return await super()._getmany(wanted, timeout)  # type: ignore[no-any-return] # Faust has no types
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109 (as above)
+        """Yield a message for each chunk of a batched topic, and for each record of another."""
+        records, active = await self._wait_next_records(timeout)
+        generation = self.app.consumer_generation_id
+        if not records or self.should_stop:
+            return
+        ordinary = {tp: part for tp, part in records.items() if not isinstance(part, Fetched)}
+        for tp, message in [*self._chunks(records), *self._ordinary(ordinary, active)]:
+            if not self.flow_active or self.app.consumer_generation_id != generation:
+                return  # a rebalance: whatever is ours afterwards is fetched again
+            yield tp, message
+
+    def _chunks(self, records: Mapping[TP, Any]) -> Iterator[tuple[TP, ConsumerMessage]]:
+        generation = self.app.consumer_generation_id
+        for tp, part in records.items():
+            partition = self.engine.partitions.get(tp)
+            if partition is None or not isinstance(part, Fetched):
+                continue
+            for i in range(0, len(part), partition.limit):
+                chunk = partition.chunk(part[i : i + partition.limit], part.tag)
+                last = chunk.records[-1]
+                yield tp, ConsumerMessage(
+                    tp.topic,
+                    tp.partition,
+                    last.offset,
+                    last.timestamp / 1000,
+                    last.timestamp_type,
+                    (),
+                    None,
+                    chunk,
+                    None,
+                    tp=tp,
+                    generation_id=generation,
+                )
+
+    def _ordinary(
+        self, records: Mapping[TP, list[ConsumerRecord]], active: set[TP] | None
+    ) -> Iterator[tuple[TP, ConsumerMessage]]:
+        for tp, record in self.scheduler.iterate(records):
+            if active is None or tp in active or tp in self._buffered_partitions:
+                self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
+                yield tp, self._to_message(tp, record)
+
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
+        ordinary = (tp for tp in self._acked if tp.topic not in self.engine.sources)
+        for tp in [*ordinary, *self.engine.partitions]:
+            if topics is None or tp in topics or tp.topic in topics:
+                yield tp
+
+    def _new_offset(self, tp: TP) -> int | None:
+        if tp.topic not in self.engine.sources:
+            return super()._new_offset(tp)  # type: ignore[no-any-return] # Faust has no types
+        self._acked[tp].clear()
+        self._acked_index[tp].clear()
+        return self.engine.committed(tp)
+
+    async def on_partitions_revoked(self, revoked: Iterable[TP]) -> None:
+        """Finish what is under way and commit it: Faust itself throws that away."""
+        await self.engine.drain()
+        await self.commit()
+        await super().on_partitions_revoked(revoked)
+        await self.engine.release()
+
+    async def on_partitions_assigned(self, assigned: Iterable[TP], generation_id: int = 0) -> None:
+        """Take the assigned partitions over."""
+        await super().on_partitions_assigned(assigned, generation_id)
+        if not self.app.should_stop:
+            await self.engine.assign(assigned)
+
+    async def on_stop(self) -> None:
+        """Finish what is under way, commit it, and release the state."""
+        await self.engine.drain()
+        await super().on_stop()
+        await self.engine.release()

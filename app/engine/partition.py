@@ -1,0 +1,240 @@
+"""One source partition that this worker owns: restore, ordered commits, and starting again after a failure."""
+
+import asyncio
+import logging
+import random
+import time
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from app.engine.batch import Chunk, Out
+from app.engine.source import Source, State
+
+if TYPE_CHECKING:
+    from app.engine.engine import Engine
+
+logger = logging.getLogger(__name__)
+
+# Chunks of a partition that may be under way at once: enough that no round trip to Kafka is waited for.
+DEPTH = 4
+# Failures in a row, with no commit between them, after which the worker stops.
+MAX_FAILURES = 8
+
+
+@dataclass
+class Staged:
+    """A batch whose agent is done: to be committed when its outputs are delivered."""
+
+    chunk: Chunk
+    changes: Any
+    deliveries: list[asyncio.Future[Any]]
+    position: int
+    watermark: float
+
+
+class Partition:
+    """A source partition, from its assignment to its revocation.
+
+    Attributes:
+        state: its tables.
+        tag: what a chunk's tag must be; None while nothing may be processed.
+        accepted: offset of the first record that no batch has taken yet.
+        committed: offset of the first record that is not yet in the state; None before the restore.
+        watermark: largest event time that was accepted, seconds since the epoch.
+        limit: the largest number of records in a chunk.
+        dead_letters: how many records were no events.
+        replayed: how many records were fetched again though the state held them.
+    """
+
+    state: State
+
+    def __init__(self, engine: "Engine", source: Source, number: int, limit: int) -> None:
+        self.engine = engine
+        self.source = source
+        self.number = number
+        self.tag: int | None = None
+        self.accepted = 0
+        self.committed: int | None = None
+        self.watermark = 0.0
+        self.limit = limit
+        self.dead_letters = 0
+        self.replayed = 0
+        self._outstanding = 0
+        self._queue: deque[Staged] = deque()
+        self._changed = asyncio.Event()
+        self._busy = False
+        self._failure: Exception | None = None
+        self._failures = 0
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def name(self) -> str:
+        """Topic and number, as in an origin."""
+        return f"{self.source.topic}/{self.number}"
+
+    @property
+    def full(self) -> bool:
+        """Whether no more records should be fetched for now."""
+        return self.tag is None or self._outstanding >= DEPTH
+
+    def start(self) -> None:
+        """Restore the state, then work until `close`."""
+        self._task = asyncio.create_task(self._run(), name=f"partition {self.name}")
+
+    def chunk(self, records: Any, tag: int) -> Chunk:
+        """Take records that were fetched; `settle` must follow."""
+        self._outstanding += 1
+        return Chunk(self, records, tag)
+
+    def wants(self, chunk: Chunk) -> bool:
+        """Whether a chunk is still to be processed."""
+        return self.tag is not None and chunk.tag == self.tag
+
+    def settle(self) -> None:
+        """Count a chunk as no longer under way."""
+        self._outstanding -= 1
+        self.engine.room.set()
+
+    async def stage(self, chunk: Chunk, out: Out, watermark: float) -> None:
+        """Take over a batch whose agent is done. Its outputs are sent now, its changes after them."""
+        changes = out.changes()
+        deliveries = await out.flush()
+        if not self.wants(chunk):
+            _forget(deliveries)
+            self.settle()
+            return
+        self.replayed += sum(record.offset < self.accepted for record in chunk.records)
+        self.accepted, self.watermark = out.end, watermark
+        self.state.stage(changes)
+        self._queue.append(Staged(chunk, changes, deliveries, out.end, watermark))
+        self._changed.set()
+
+    def fail(self, chunk: Chunk, failure: Exception) -> None:
+        """Drop what is not committed and fetch it again, if the chunk is still wanted."""
+        if self.wants(chunk):
+            self.tag = None
+            self._failure = failure
+            self._changed.set()
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._acquire()
+                await self._commit()
+            except self.engine.wiring.fenced as exc:
+                # The group must be giving the partition to another worker; taking it back would only
+                # fence the rightful owner.
+                self._drop()
+                logger.warning("%s: %s; waiting for the rebalance", self.name, exc)
+                await asyncio.sleep(self.engine.app.conf.broker_session_timeout)
+                await self.engine.stop_worker(f"{self.name} is owned by another worker: {exc}")
+            except Exception as exc:  # whatever it is, the partition begins again from its position
+                self._drop()
+                self._failures += 1
+                if isinstance(exc, self.engine.wiring.too_large) and self.limit > 1:
+                    self.limit = max(1, self.limit // 2)
+                    logger.warning("%s: %s; batches are cut to %d records", self.name, exc, self.limit)
+                    continue
+                logger.exception("%s: failed (%d in a row), starting again", self.name, self._failures)
+                if self._failures >= MAX_FAILURES:
+                    await self.engine.stop_worker(f"{self.name} failed {self._failures} times in a row: {exc!r}")
+                await asyncio.sleep(min(5.0, 0.1 * 2**self._failures) * random.uniform(0.5, 1))  # noqa: S311 (jitter)
+
+    def _drop(self) -> None:
+        self.tag = None
+        for staged in self._queue:
+            _forget(staged.deliveries)
+            self.settle()
+        self._queue.clear()
+        self._busy = False
+
+    async def _acquire(self) -> None:
+        began = time.monotonic()
+        if not hasattr(self, "state"):
+            self.state = self.engine.wiring.open_state(self.source, self.number)
+        await self.state.acquire()
+        position = self.state.position
+        self.accepted, tag = await self.engine.rewind(
+            self.source.topic, self.number, position.offsets.get(self.source.topic)
+        )
+        self.committed = self.accepted
+        self.watermark = position.watermark
+        self._failure = None
+        self.tag = tag
+        self.engine.room.set()
+        logger.info(
+            "%s: ready at offset %d, %d records of its state log read in %.1f s",
+            self.name,
+            self.accepted,
+            self.state.restored,
+            time.monotonic() - began,
+        )
+
+    async def _commit(self) -> None:
+        queue = self._queue
+        while True:
+            self._busy = False
+            while not queue and self._failure is None:
+                self._changed.clear()
+                await self._changed.wait()
+            if self._failure is not None:
+                raise self._failure
+            self._busy = True
+            await asyncio.gather(*queue[0].deliveries)
+            # Whatever else has been delivered by now goes into the same commit.
+            ready = 1
+            while ready < len(queue) and all(_delivered(d) for d in queue[ready].deliveries):
+                ready += 1
+            try:
+                await self._commit_first(ready)
+            except self.engine.wiring.too_large:
+                if ready == 1:
+                    raise
+                for _ in range(ready):
+                    await self._commit_first(1)
+            self._failures = 0
+
+    async def _commit_first(self, count: int) -> None:
+        group = [self._queue[i] for i in range(count)]
+        changes = self.engine.wiring.new_changes()
+        for staged in group:
+            changes.update(staged.changes)
+        last = group[-1]
+        position = self.engine.wiring.position({self.source.topic: last.position}, last.watermark)
+        await self.state.commit(changes, position)
+        self.state.applied([staged.changes for staged in group])
+        self.committed = last.position
+        for _ in group:
+            self._queue.popleft()
+            self.settle()
+
+    async def drain(self, seconds: float) -> None:
+        """Accept nothing more, and wait for what is under way to be committed."""
+        self.tag = None
+        deadline = time.monotonic() + seconds
+        while (self._queue or self._busy) and self._failure is None and time.monotonic() < deadline:
+            await asyncio.sleep(0.005)
+
+    async def close(self) -> None:
+        """Stop, and release the state."""
+        self.tag = None
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        self._drop()
+        if hasattr(self, "state"):
+            self.state.close()
+            del self.state
+
+
+def _delivered(delivery: asyncio.Future[Any]) -> bool:
+    return delivery.done() and not delivery.cancelled() and delivery.exception() is None
+
+
+def _forget(deliveries: list[asyncio.Future[Any]]) -> None:
+    """Let deliveries fail without asyncio's complaint that nobody looked."""
+    for delivery in deliveries:
+        delivery.add_done_callback(lambda done: done.cancelled() or done.exception())

@@ -1,0 +1,99 @@
+"""What the engine must be told about a topic that it reads in batches, and about the state beside it."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from aiokafka.structs import ConsumerRecord
+
+
+class Position(Protocol):
+    """How far a state has come: next offset for each source topic, and the watermark in seconds."""
+
+    offsets: dict[str, int]
+    watermark: float
+
+
+class State(Protocol):
+    """The tables of one source partition.
+
+    Attributes:
+        position: what the committed state holds.
+        restored: how many records the last `acquire` has read from the state log.
+    """
+
+    position: Any
+    restored: int
+
+    async def acquire(self) -> None:
+        """Become the owner of the partition, and restore its state."""
+        ...
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Read rows as they are after all that was staged."""
+        ...
+
+    def get_committed(self, key: bytes) -> bytes | None:
+        """Read a row as of the last commit."""
+        ...
+
+    def scan_committed(self, start: bytes, end: bytes) -> Iterable[tuple[bytes, bytes]]:
+        """Read a range of rows as of the last commit."""
+        ...
+
+    def stage(self, changes: Any) -> None:
+        """Make changes visible to the batches that follow."""
+        ...
+
+    async def commit(self, changes: Any, position: Any) -> None:
+        """Write changes and position, whole or not at all."""
+        ...
+
+    def applied(self, staged: Sequence[Any]) -> None:
+        """Forget staged changes that have been committed."""
+        ...
+
+    def close(self) -> None:
+        """Release the state; it stays on disk."""
+        ...
+
+
+@dataclass
+class Source:
+    """A topic that is read in batches.
+
+    Attributes:
+        topic: its name.
+        decode: turns records into events; in place of a value that is none stands an exception with a
+            `code` and a `reason`.
+        event_time: returns an event's time, seconds since the epoch.
+        dead_letters: name of the topic for what is no event.
+        tables: the tables that its agent changes.
+    """
+
+    topic: str
+    decode: Callable[[Sequence[ConsumerRecord]], list[Any]]
+    event_time: Callable[[Any], float]
+    dead_letters: str
+    tables: list[Any] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """What the engine gets from outside.
+
+    Attributes:
+        open_state: opens the state of a source partition.
+        new_changes: makes an empty set of changes; it has `update(later)`.
+        position: makes a position from offsets and watermark.
+        encode: makes an output's bytes of a value.
+        fenced: the exception of `State.commit` that says: another worker owns the partition now.
+        too_large: the exception of `State.commit` that says: cut the batch.
+    """
+
+    open_state: Callable[[Source, int], State]
+    new_changes: Callable[[], Any]
+    position: Callable[[dict[str, int], float], Any]
+    encode: Callable[[Any], bytes]
+    fenced: type[Exception]
+    too_large: type[Exception]

@@ -1,0 +1,31 @@
+"""Faust's transport with the engine's consumer and producer, and the schema of batched topics."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import faust
+from faust.events import Event
+from faust.transport.drivers import aiokafka as driver
+
+from app.engine.batch import Batch
+from app.engine.consumer import Consumer
+from app.engine.producer import Producer
+
+
+class Transport(driver.Transport):
+    """Kafka, read in chunks."""
+
+    Consumer = Consumer
+    Producer = Producer
+
+
+class BatchSchema(faust.Schema):
+    """Schema of a topic that is read in batches: a message is a chunk, and its value a `Batch`."""
+
+    def compile(self, app: Any, **_: Any) -> Callable[..., Awaitable[Event]]:
+        """Return the function that turns a message into an event."""
+
+        async def decode(message: Any, *, propagate: bool = False) -> Event:  # noqa: ARG001 (Faust's signature)
+            return Event(app, None, Batch(message.value), {}, message)
+
+        return decode

@@ -1,0 +1,182 @@
+"""The Faust app, with the engine beside it, and how topics and tables are declared for it."""
+
+import asyncio
+import operator
+from typing import Any, cast
+
+import faust
+import uvloop
+from yarl import URL
+
+from app.admin import TopicError, TopicSpec, ensure
+from app.engine.engine import Engine
+from app.engine.log import KafkaLog
+from app.engine.source import Source, State, Wiring
+from app.engine.transport import BatchSchema, Transport
+from app.kafka import KafkaUnavailable, bootstrap
+from app.settings import settings
+from models.record import Decoder, encode
+from tables.log import Position, TooLargeError
+from tables.state import Changes, FencedError, Table
+from tables.state import State as TableState
+from tables.store import DataDirectory, DirectoryTakenError, Store
+
+# A commit of all tables is one record batch; a fetch must be able to carry it.
+COMMIT_BYTES = 8_000_000
+CHUNK_RECORDS = 4000
+
+# Faust makes its loop from the policy, after it has imported the app.
+asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+
+
+class App(faust.App):
+    """A Faust app whose worker refuses to start where it could not work."""
+
+    engine: Engine
+    topic_specs: dict[str, TopicSpec]
+    kafka: str
+
+    async def on_first_start(self) -> None:
+        """Take the data directory, and see to the topics.
+
+        Raises:
+            SystemExit: with a sentence that says what to do.
+        """
+        try:
+            self.data_directory = DataDirectory(settings().data_dir)
+            self.kafka = bootstrap(settings())
+            await ensure(self.kafka, self.topic_specs.values())
+        except (DirectoryTakenError, KafkaUnavailable, TopicError) as exc:
+            raise SystemExit(f"millrace: {exc}") from None
+        await super().on_first_start()
+
+
+def _broker() -> str:
+    """Return Kafka's address; where there is none yet, the worker says so when it starts."""
+    try:
+        return bootstrap(settings())
+    except KafkaUnavailable:
+        return "127.0.0.1:9092"
+
+
+app = App(
+    settings().app_id,
+    broker=[URL(f"kafka://{address}") for address in _broker().split(",")],
+    datadir=str(settings().data_dir / "faust"),
+    topic_partitions=settings().partitions,
+    topic_replication_factor=settings().replication,
+    topic_disable_leader=True,
+    topic_allow_declare=False,  # `ensure` creates topics; Faust's own way ignores what is there
+    consumer_auto_offset_reset="earliest",
+    consumer_max_fetch_size=4 << 20,
+    broker_max_poll_records=CHUNK_RECORDS,
+    broker_commit_interval=1.0,
+    producer_compression_type="zstd",
+    producer_max_batch_size=COMMIT_BYTES,
+    producer_max_request_size=COMMIT_BYTES + 1_000_000,
+    producer_linger=0,
+    stream_wait_empty=False,  # the engine drains by itself, for a bounded time
+    stream_recovery_delay=0,
+    web_host=settings().web_host,
+    web_port=settings().web_port,
+    web_bind=settings().web_host,
+    web_router_enabled=False,
+    web_tables_enabled=False,
+    web_stats_enabled=False,
+    web_graph_enabled=False,
+    web_metrics_enabled=False,
+)
+app.topic_specs = {}
+
+
+def _open_state(source: Source, number: int) -> State:
+    log = KafkaLog(app.engine, app.kafka, _state_log(source.topic), number, TooLargeError)
+    store = Store(settings().data_dir / "tables" / f"{source.topic}-{number}")
+    return cast("State", TableState(log, store, source.tables))
+
+
+app.engine = Engine(
+    app,
+    Wiring(
+        open_state=_open_state,
+        new_changes=Changes,
+        position=Position,
+        encode=encode,
+        fenced=FencedError,
+        too_large=TooLargeError,
+    ),
+    chunk_records=CHUNK_RECORDS,
+)
+app.transport = Transport(app.conf.broker, app)
+
+
+def source_topic(name: str, record: type[faust.Record], *, dead_letters: str) -> faust.Topic:
+    """Declare a topic whose agent gets batches.
+
+    Args:
+        name: the topic's name.
+        record: what its values are; the field `timestamp` is the event time.
+        dead_letters: name of the topic for values that are no such record.
+    """
+    conf = settings()
+    decoder = Decoder(record, max_bytes=conf.max_event_bytes, max_future=conf.max_future)
+    app.engine.sources[name] = Source(
+        topic=name,
+        decode=decoder.many,
+        event_time=operator.attrgetter(decoder.time_field),
+        dead_letters=dead_letters,
+    )
+    _declare(name, _event_configs())
+    return app.topic(name, value_type=record, schema=BatchSchema(value_type=record))
+
+
+def output_topic(
+    name: str, record: type[faust.Record] | None = None, *, copartitioned: bool = False, max_bytes: int | None = None
+) -> faust.Topic:
+    """Declare a topic that agents send to.
+
+    Args:
+        name: the topic's name.
+        record: what its values are.
+        copartitioned: its records stay in the partition of the event they come from; for keys that are
+            the source's.
+        max_bytes: size of the largest batch of records, where it is not Kafka's default.
+    """
+    if copartitioned:
+        app.engine.copartitioned.add(name)
+    _declare(name, _event_configs() | ({"max.message.bytes": str(max_bytes)} if max_bytes else {}))
+    return app.topic(name, value_type=record)
+
+
+def keep(topic: faust.Topic, *tables: Table) -> None:
+    """Keep tables beside a source topic: what its agent changes in them is exact through crashes."""
+    name = topic.get_topic_name()
+    app.engine.sources[name].tables.extend(tables)
+    _declare(
+        _state_log(name),
+        {
+            "cleanup.policy": "compact",
+            "max.message.bytes": str(COMMIT_BYTES + 100_000),
+            # A worker that was paused may still write: its successor must find what it has to repair.
+            "min.compaction.lag.ms": "3600000",
+        },
+    )
+
+
+def _state_log(topic: str) -> str:
+    return f"{settings().app_id}-{topic}-state"
+
+
+def _event_configs() -> dict[str, str]:
+    return {
+        "cleanup.policy": "delete",
+        "retention.ms": str(int(settings().retention.total_seconds() * 1000)),
+        # Kafka's retention goes by record time: with event time there, old events would be deleted at once.
+        "message.timestamp.type": "LogAppendTime",
+    }
+
+
+def _declare(name: str, configs: dict[str, Any]) -> None:
+    conf = settings()
+    configs["min.insync.replicas"] = str(conf.min_insync_replicas)
+    app.topic_specs[name] = TopicSpec(name, conf.partitions, conf.replication, configs)

@@ -1,0 +1,160 @@
+"""Which events have been seen: deduplication by id, for a time to live in event time."""
+
+import struct
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import NamedTuple, Protocol, TypeVar
+
+import msgspec
+
+from tables.state import Changes
+from tables.table import Batch, Out, Reader
+
+_BUCKET = struct.Struct(">q")
+_PACK_KEY = struct.Struct(">qq")
+_SIGHTING = struct.Struct(">qdd")
+
+
+class Identified(Protocol):
+    """An event with an id, and its event time in seconds since the epoch."""
+
+    event_id: str
+    timestamp: float
+
+
+E = TypeVar("E", bound=Identified)
+
+
+class Sighting(NamedTuple):
+    """First sighting of an id.
+
+    Attributes:
+        offset: of the event in its source partition.
+        timestamp: event time, seconds since the epoch.
+        expires: watermark from which on the id is forgotten, seconds since the epoch.
+    """
+
+    offset: int
+    timestamp: float
+    expires: float
+
+
+class SeenTable:
+    """Ids of the events that were seen, each for a time to live.
+
+    An event is a duplicate if its id was seen before, and the partition's watermark (its largest event
+    time) has moved on by less than `ttl` since. Ids lie in *buckets*, numbered watermark / ttl: those two
+    buckets back have expired, and are deleted by range. The state log gets one record, a *pack*, for all
+    ids of a batch.
+
+    Args:
+        name: the table's name.
+        ttl: how long an id is remembered, in event time.
+
+    Attributes:
+        duplicates: how many events this worker has left out.
+    """
+
+    def __init__(self, name: str, *, ttl: timedelta) -> None:
+        self.name = name
+        self.ttl = ttl.total_seconds()
+        self.duplicates = 0
+        self._packs = f"{name}\0p".encode()
+        self._ids = f"{name}\0i".encode()
+
+    def open(self, out: Out) -> "Sightings":
+        """Use the table in the commit of a batch."""
+        return Sightings(self, out)
+
+    def find(self, reader: Reader, event_id: str) -> Sighting | None:
+        """Look an id up among the committed rows of a partition."""
+        bucket = self.bucket(reader.watermark)
+        for number in (bucket, bucket - 1):
+            raw = reader.get_committed(self.id_prefix(number) + event_id.encode())
+            if raw is not None and (found := Sighting(*_SIGHTING.unpack(raw))).expires > reader.watermark:
+                return found
+        return None
+
+    def bucket(self, watermark: float) -> int:
+        """Return the bucket that ids go to at a watermark."""
+        return int(watermark // self.ttl)
+
+    def id_prefix(self, bucket: int) -> bytes:
+        """Return what the keys of a bucket's ids begin with."""
+        return self._ids + _BUCKET.pack(bucket)
+
+    def pack_key(self, bucket: int, end: int) -> bytes:
+        """Return the key of the pack of a batch that ends before the offset `end`."""
+        return self._packs + _PACK_KEY.pack(bucket, end)
+
+    def expired_packs(self, out: Out, bucket: int) -> Iterator[bytes]:
+        """Yield the keys of the committed packs that are two buckets or more behind `bucket`."""
+        for key, _ in out.scan_committed(self._packs, self.pack_key(bucket - 1, 0)):
+            yield key
+
+    def derive(self, key: bytes, value: bytes | None, changes: Changes) -> None:
+        """Unpack a pack into a row for each id; its deletion is the end of its whole bucket."""
+        bucket, _ = _PACK_KEY.unpack_from(key, len(self._packs))
+        if value is None:
+            self.drop(bucket, changes)
+            return
+        prefix = self.id_prefix(bucket)
+        for event_id, sighting in msgspec.msgpack.decode(value):
+            changes.derived[prefix + event_id] = sighting
+
+    def drop(self, bucket: int, changes: Changes) -> None:
+        """Delete all ids of a bucket."""
+        dropped = (self.id_prefix(bucket), self.id_prefix(bucket + 1))
+        if dropped not in changes.ranges:
+            changes.ranges.append(dropped)
+
+
+class Sightings:
+    """The table in the commit of one batch."""
+
+    def __init__(self, table: SeenTable, out: Out) -> None:
+        self._table = table
+        self._out = out
+        self._rows: dict[bytes, bytes | None] = {}
+        self._packs: dict[int, list[tuple[bytes, bytes]]] = {}
+        out.at_end(self._fold)
+
+    def first(self, batch: Batch[E]) -> Iterator[E]:
+        """Yield the events of a batch that are no duplicates, in order, and remember them."""
+        if not batch.events:
+            return
+        table, rows = self._table, self._rows
+        ttl, pack, unpack = table.ttl, _SIGHTING.pack, _SIGHTING.unpack
+        watermarks, origins = batch.watermarks, batch.origins
+        ids = [event.event_id.encode() for event in batch.events]
+        buckets = [int(watermark // ttl) for watermark in watermarks]
+        prefixes = {bucket: table.id_prefix(bucket) for number in set(buckets) for bucket in (number - 1, number)}
+        keys = [prefixes[bucket] + event_id for bucket, event_id in zip(buckets, ids, strict=True)]
+        before = [prefixes[bucket - 1] + event_id for bucket, event_id in zip(buckets, ids, strict=True)]
+        stored = self._out.read(keys)
+        stored_before = self._out.read(before)
+        for i, event in enumerate(batch):
+            key = keys[i]
+            raw = rows.get(key) or stored[i] or rows.get(before[i]) or stored_before[i]
+            if raw is not None:
+                first_offset, _, expires = unpack(raw)
+                # An event that is replayed keeps its first offset, and is not its own duplicate.
+                if expires > watermarks[i] and first_offset != origins[i]:
+                    table.duplicates += 1
+                    continue
+            rows[key] = sighting = pack(origins[i], event.timestamp, watermarks[i] + ttl)
+            self._packs.setdefault(buckets[i], []).append((ids[i], sighting))
+            yield event
+
+    def _fold(self, changes: Changes) -> None:
+        table, out = self._table, self._out
+        changes.derived.update(self._rows)
+        for bucket, pack in self._packs.items():
+            changes.rows[table.pack_key(bucket, out.end)] = msgspec.msgpack.encode(pack)
+        if not self._packs:
+            return
+        newest = max(self._packs)
+        if newest != table.bucket(out.watermark):
+            for key in table.expired_packs(out, newest):
+                changes.rows[key] = None
+                table.derive(key, None, changes)

@@ -1,0 +1,162 @@
+"""The rows of one source partition's tables in RocksDB, on this worker's disk."""
+
+import fcntl
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+
+from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch
+
+logger = logging.getLogger(__name__)
+
+FORMAT = b"1"
+FORMAT_KEY = b"\0format"
+
+WRITE_BUFFER = 16 << 20
+BLOCK_CACHE = 64 << 20
+
+
+class DirectoryTakenError(Exception):
+    """Another worker uses the data directory."""
+
+
+class DataDirectory:
+    """A worker's folder, locked for as long as the process lives.
+
+    Args:
+        path: the folder; it is made if it does not exist.
+
+    Raises:
+        DirectoryTakenError: another process holds it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.mkdir(parents=True, exist_ok=True)
+        self._lock = (path / "lock").open("a+")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.seek(0)
+            owner = self._lock.read().strip() or "unknown"
+            self._lock.close()
+            raise DirectoryTakenError(
+                f"the data directory {path} is in use by another worker (pid {owner}): stop it, "
+                "or give this one a name of its own with MILLRACE_WORKER"
+            ) from None
+        self._lock.truncate(0)
+        self._lock.write(str(os.getpid()))
+        self._lock.flush()
+
+    def close(self) -> None:
+        """Let the next worker have it."""
+        self._lock.close()
+
+
+@cache
+def _options() -> Options:
+    # One block cache for all partitions of the worker: RocksDB's own default is one for each database.
+    table = BlockBasedOptions()
+    table.set_bloom_filter(10, block_based=False)
+    table.set_block_cache(Cache(BLOCK_CACHE))
+    table.set_cache_index_and_filter_blocks(True)
+    table.set_pin_l0_filter_and_index_blocks_in_cache(True)
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.set_write_buffer_size(WRITE_BUFFER)
+    options.set_block_based_table_factory(table)
+    return options
+
+
+class Store:
+    """Rows of bytes, sorted by key.
+
+    Args:
+        path: folder of the database. One that cannot be opened, or has another format, is set aside.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.write = self._open()
+
+    def _open(self) -> "Writer":
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._db = Rdict(str(self.path), _options())
+        except Exception as exc:  # rocksdict raises bare Exceptions
+            if "lock" in str(exc).lower():
+                raise
+            self._set_aside(f"cannot be opened ({exc})")
+            self._db = Rdict(str(self.path), _options())
+        found = self._db.get(FORMAT_KEY)
+        if found is None and next(iter(self._db.keys()), None) is None:
+            self._db[FORMAT_KEY] = FORMAT
+        elif found != FORMAT:
+            self._db.close()
+            self._set_aside(f"has format {found!r}, not {FORMAT!r}")
+            return self._open()
+        return Writer(self._db)
+
+    def _set_aside(self, why: str) -> None:
+        aside = self.path.with_name(f"{self.path.name}.aside-{time.time_ns()}")
+        logger.warning("%s %s: it is kept as %s and rebuilt from its state log", self.path, why, aside)
+        shutil.move(self.path, aside)
+
+    def reset(self, why: str) -> None:
+        """Set the rows aside and begin with none."""
+        self._db.close()
+        self._set_aside(why)
+        self.write = self._open()
+
+    def get(self, key: bytes) -> bytes | None:
+        """Read one row."""
+        value: bytes | None = self._db.get(key)
+        return value
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Read several rows; None stands for one that is not there."""
+        if not keys:
+            return []
+        rows: list[bytes | None] = self._db[keys if isinstance(keys, list) else list(keys)]
+        return rows
+
+    def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the rows from key `start` up to, not including, `end`, in order."""
+        for key, value in self._db.items(from_key=start):
+            if key >= end:
+                return
+            yield key, value
+
+    def close(self) -> None:
+        """Close the database; its rows stay."""
+        self._db.close()
+
+
+class Writer:
+    """Writes to the database, each all at once."""
+
+    def __init__(self, db: Rdict) -> None:
+        self._db = db
+
+    def __call__(
+        self,
+        rows: dict[bytes, bytes | None],
+        derived: dict[bytes, bytes | None] | None = None,
+        ranges: Sequence[tuple[bytes, bytes]] = (),
+    ) -> None:
+        """Write rows (None deletes one) and delete ranges of keys, whole or not at all."""
+        batch = WriteBatch(raw_mode=True)
+        for first, last in ranges:
+            batch.delete_range(first, last)
+        put, delete = batch.put, batch.delete
+        for changed in (rows, derived or {}):
+            for key, value in changed.items():
+                if value is None:
+                    delete(key)
+                else:
+                    put(key, value)
+        self._db.write(batch)

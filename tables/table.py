@@ -1,0 +1,64 @@
+"""What a table and the agent that uses it are to each other."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol, TypeVar
+
+from tables.state import Changes
+
+E_co = TypeVar("E_co", covariant=True)
+
+
+class Reader(Protocol):
+    """Committed rows of one source partition, for queries.
+
+    Attributes:
+        partition: number of the source partition.
+        watermark: its largest event time, seconds since the epoch.
+    """
+
+    partition: int
+    watermark: float
+
+    def get_committed(self, key: bytes) -> bytes | None:
+        """Read one row."""
+        ...
+
+    def scan_committed(self, start: bytes, end: bytes) -> Iterable[tuple[bytes, bytes]]:
+        """Read the rows from key `start` up to, not including, `end`, in order."""
+        ...
+
+
+class Out(Reader, Protocol):
+    """The commit of one batch, as a table sees it.
+
+    Attributes:
+        offset: offset of the event that the agent is at.
+        end: offset after the last record of the batch; no other batch of the partition has it.
+    """
+
+    offset: int
+    end: int
+
+    def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Read rows as they are before this batch."""
+        ...
+
+    def at_end(self, fold: Callable[[Changes], None]) -> None:
+        """Have `fold` add a table's changes when the agent's block has ended well."""
+        ...
+
+
+class Batch(Protocol[E_co]):
+    """Events of one source partition.
+
+    Attributes:
+        events: the valid events, in order.
+        origins: offset of each event's first appearance on the topic.
+        watermarks: for each event, the largest event time up to and with it.
+    """
+
+    events: Sequence[E_co]
+    origins: Sequence[int]
+    watermarks: Sequence[float]
+
+    def __iter__(self) -> Iterator[E_co]: ...
