@@ -1,6 +1,7 @@
 """The Faust app, with the engine beside it, and how topics and tables are declared for it."""
 
 import asyncio
+import logging
 import operator
 from typing import Any, cast
 
@@ -15,6 +16,8 @@ from app.engine.source import Source, State, Wiring
 from app.engine.transport import BatchSchema, Transport
 from app.kafka import KafkaUnavailable, bootstrap
 from app.settings import settings
+from app.web.problems import problems
+from app.web.server import Web
 from models.record import Decoder, encode
 from tables.log import Position, TooLargeError
 from tables.state import Changes, FencedError, Table
@@ -24,6 +27,9 @@ from tables.store import DataDirectory, DirectoryTakenError, Store
 # A commit of all tables is one record batch; a fetch must be able to carry it.
 COMMIT_BYTES = 8_000_000
 CHUNK_RECORDS = 4000
+
+# It tells each fetch of metadata; what matters of it, we say ourselves.
+logging.getLogger("aiokafka").setLevel(logging.WARNING)
 
 # Faust makes its loop from the policy, after it has imported the app.
 asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
@@ -35,6 +41,9 @@ class App(faust.App):
     engine: Engine
     topic_specs: dict[str, TopicSpec]
     kafka: str
+
+    def _new_web(self) -> Web:
+        return Web(self)
 
     async def on_first_start(self) -> None:
         """Take the data directory, and see to the topics.
@@ -71,6 +80,12 @@ app = App(
     consumer_max_fetch_size=4 << 20,
     broker_max_poll_records=CHUNK_RECORDS,
     broker_commit_interval=1.0,
+    # The workers' names make them static members: a restart moves no partition. One that does not come
+    # back is missed after the session time-out.
+    consumer_group_instance_id=f"{settings().app_id}-{settings().worker}",
+    broker_session_timeout=8.0,
+    broker_heartbeat_interval=2.0,
+    broker_max_poll_interval=2_000_000.0,  # a worker without partitions never polls
     producer_compression_type="zstd",
     producer_max_batch_size=COMMIT_BYTES,
     producer_max_request_size=COMMIT_BYTES + 1_000_000,
@@ -85,12 +100,13 @@ app = App(
     web_stats_enabled=False,
     web_graph_enabled=False,
     web_metrics_enabled=False,
+    web_application_options={"middlewares": [problems]},
 )
 app.topic_specs = {}
 
 
 def _open_state(source: Source, number: int) -> State:
-    log = KafkaLog(app.engine, app.kafka, _state_log(source.topic), number, TooLargeError)
+    log = KafkaLog(lambda: app.engine.producer, app.kafka, _state_log(source.topic), number, TooLargeError)
     store = Store(settings().data_dir / "tables" / f"{source.topic}-{number}")
     return cast("State", TableState(log, store, source.tables))
 
@@ -110,21 +126,24 @@ app.engine = Engine(
 app.transport = Transport(app.conf.broker, app)
 
 
-def source_topic(name: str, record: type[faust.Record], *, dead_letters: str) -> faust.Topic:
+def source_topic(name: str, record: type[faust.Record], *, key: str, dead_letters: str) -> faust.Topic:
     """Declare a topic whose agent gets batches.
 
     Args:
         name: the topic's name.
         record: what its values are; the field `timestamp` is the event time.
+        key: the Record's field that is the key: order and deduplication hold among its equals.
         dead_letters: name of the topic for values that are no such record.
     """
     conf = settings()
+    name = conf.topic(name)
     decoder = Decoder(record, max_bytes=conf.max_event_bytes, max_future=conf.max_future)
     app.engine.sources[name] = Source(
         topic=name,
+        key=key,
         decode=decoder.many,
         event_time=operator.attrgetter(decoder.time_field),
-        dead_letters=dead_letters,
+        dead_letters=conf.topic(dead_letters),
     )
     _declare(name, _event_configs())
     return app.topic(name, value_type=record, schema=BatchSchema(value_type=record))
@@ -142,6 +161,7 @@ def output_topic(
             the source's.
         max_bytes: size of the largest batch of records, where it is not Kafka's default.
     """
+    name = settings().topic(name)
     if copartitioned:
         app.engine.copartitioned.add(name)
     _declare(name, _event_configs() | ({"max.message.bytes": str(max_bytes)} if max_bytes else {}))
@@ -164,7 +184,7 @@ def keep(topic: faust.Topic, *tables: Table) -> None:
 
 
 def _state_log(topic: str) -> str:
-    return f"{settings().app_id}-{topic}-state"
+    return f"{topic}.{settings().app_id}.state"
 
 
 def _event_configs() -> dict[str, str]:

@@ -23,6 +23,7 @@ class Settings(BaseSettings):
         description="Comma-separated host:port of an outside Kafka; empty: the one of `millrace kafka up`.",
     )
     app_id: str = Field("millrace", description="Consumer group, and prefix of the state logs' names.")
+    topic_prefix: str = Field("", description="Put before the name of every topic, for a Kafka that is shared.")
     state_dir: Path = Field(Path(".millrace"), description="Folder of the local Kafka and of workers' data.")
     worker: str = Field("0", pattern=r"^[A-Za-z0-9._-]+$", description="Name of this worker on its machine.")
     web_host: str = Field("127.0.0.1", description="Address that the web views listen on.")
@@ -42,6 +43,10 @@ class Settings(BaseSettings):
     max_future: timedelta = Field(
         timedelta(hours=24), description="Event time ahead of Kafka's append time above which it is impossible."
     )
+
+    def topic(self, name: str) -> str:
+        """Return the name that a topic has in Kafka."""
+        return f"{self.topic_prefix}{name}"
 
     @property
     def data_dir(self) -> Path:

@@ -1,5 +1,32 @@
 """Which region of the world a country is in."""
-from functools import cache
+
+import csv
+from functools import cache, lru_cache
+from pathlib import Path
+
+TABLE = Path(__file__).with_name("countries.csv")
+
+
 @cache
+def _regions() -> dict[str, str]:
+    with TABLE.open(encoding="utf-8", newline="") as file:
+        return {
+            word.casefold(): row["region"]
+            for row in csv.DictReader(file)
+            for word in (row["name"], row["alpha2"], row["alpha3"], *row["aliases"].split("|"))
+            if word
+        }
+
+
+# Bounded: the argument is what users sent.
+@lru_cache(maxsize=4096)
 def region(country: str | None) -> str | None:
-    return None
+    """Return the region of the UN's M49 standard: Africa, Americas, Asia, Europe or Oceania.
+
+    Args:
+        country: English name, usual alias or ISO-3166 code, in any case, blanks around it ignored.
+
+    Returns:
+        None where the country is not known.
+    """
+    return None if country is None else _regions().get(country.strip().casefold())

@@ -182,6 +182,8 @@ class _Value(msgspec.Struct):
 def _explain(value: bytes | None, exc: Exception) -> Invalid:
     if value is None:
         return Invalid("tombstone", "The record has no value; an event topic has no keys to delete.")
+    if isinstance(exc, RecursionError):
+        return Invalid("out-of-range", "The value is nested too deeply.")
     text = str(exc)
     if not isinstance(exc, msgspec.ValidationError):
         return Invalid("not-json", f"{text}.")
@@ -189,7 +191,7 @@ def _explain(value: bytes | None, exc: Exception) -> Invalid:
         code = "impossible-time"
     elif "missing required field" in text:
         code = "missing-field"
-    elif text.startswith("Expected") and not any(word in text for word in (" of length ", "<", ">")):
+    elif text.startswith("Expected") and not any(word in text for word in (" of length ", " matching ", "<", ">")):
         code = "wrong-type"
     else:
         code = "out-of-range"

@@ -1,14 +1,14 @@
 """Which events have been seen: deduplication by id, for a time to live in event time."""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
 from tables.state import Changes
-from tables.table import Batch, Out, Reader
+from tables.table import Batch, Out, Range, Reader, iso
 
 _BUCKET = struct.Struct(">q")
 _PACK_KEY = struct.Struct(">qq")
@@ -55,6 +55,8 @@ class SeenTable:
         duplicates: how many events this worker has left out.
     """
 
+    kind = "deduplication"
+
     def __init__(self, name: str, *, ttl: timedelta) -> None:
         self.name = name
         self.ttl = ttl.total_seconds()
@@ -73,6 +75,19 @@ class SeenTable:
             raw = reader.get_committed(self.id_prefix(number) + event_id.encode())
             if raw is not None and (found := Sighting(*_SIGHTING.unpack(raw))).expires > reader.watermark:
                 return found
+        return None
+
+    def query(self, readers: Sequence[Reader], key: str, rows: Range) -> dict[str, Any] | None:  # noqa: ARG002 (an id has one row)
+        """Return where and when an id was first seen; None if it is not remembered."""
+        for reader in readers:
+            found = self.find(reader, key)
+            if found is not None:
+                return {
+                    "partition": reader.partition,
+                    "offset": found.offset,
+                    "timestamp": iso(found.timestamp),
+                    "expires": iso(found.expires),
+                }
         return None
 
     def bucket(self, watermark: float) -> int:
@@ -137,9 +152,8 @@ class Sightings:
             key = keys[i]
             raw = rows.get(key) or stored[i] or rows.get(before[i]) or stored_before[i]
             if raw is not None:
-                first_offset, _, expires = unpack(raw)
-                # An event that is replayed keeps its first offset, and is not its own duplicate.
-                if expires > watermarks[i] and first_offset != origins[i]:
+                _, _, expires = unpack(raw)
+                if expires > watermarks[i]:
                     table.duplicates += 1
                     continue
             rows[key] = sighting = pack(origins[i], event.timestamp, watermarks[i] + ttl)

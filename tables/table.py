@@ -1,11 +1,28 @@
 """What a table and the agent that uses it are to each other."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol, TypeVar
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol, TypeVar
 
-from tables.state import Changes
+from tables.state import Changes, Table
 
 E_co = TypeVar("E_co", covariant=True)
+
+
+@dataclass(frozen=True)
+class Range:
+    """Which rows of a key a query asks for.
+
+    Attributes:
+        start: event time of the first, seconds since the epoch.
+        end: event time before which the last begins.
+        limit: how many rows at most.
+    """
+
+    start: int = 0
+    end: int = 2**62
+    limit: int = 1000
 
 
 class Reader(Protocol):
@@ -25,6 +42,20 @@ class Reader(Protocol):
 
     def scan_committed(self, start: bytes, end: bytes) -> Iterable[tuple[bytes, bytes]]:
         """Read the rows from key `start` up to, not including, `end`, in order."""
+        ...
+
+
+class Queryable(Table, Protocol):
+    """A table that can be asked over HTTP.
+
+    Attributes:
+        kind: what sort of table it is, in a word or two.
+    """
+
+    kind: str
+
+    def query(self, readers: Sequence[Reader], key: str, rows: Range) -> dict[str, Any] | None:
+        """Return what the partitions hold of a key, as JSON; None if it is nothing."""
         ...
 
 
@@ -62,3 +93,8 @@ class Batch(Protocol[E_co]):
     watermarks: Sequence[float]
 
     def __iter__(self) -> Iterator[E_co]: ...
+
+
+def iso(seconds: float) -> str:
+    """Write a moment, seconds since the epoch, as ISO-8601 in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")

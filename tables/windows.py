@@ -1,14 +1,14 @@
 """Aggregates per key and window of event time."""
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
 from tables.state import Changes
-from tables.table import Out, Reader
+from tables.table import Out, Range, Reader, iso
 
 A = TypeVar("A")
 V_contra = TypeVar("V_contra", contravariant=True)
@@ -92,6 +92,7 @@ class WindowTable(Generic[A, V]):
 
     def __init__(self, name: str, *, size: timedelta, value: Aggregate[A, V]) -> None:
         self.name = name
+        self.kind = f"tumbling windows of {size}"
         self.size = int(size.total_seconds())
         if self.size != size.total_seconds() or self.size <= 0:
             raise ValueError(f"window of table {name!r}: {size} is not a positive number of whole seconds")
@@ -120,6 +121,29 @@ class WindowTable(Generic[A, V]):
     def decode(self, raw: bytes | None) -> A:
         """Return a row's value; None is the value of no events."""
         return self.value.zero() if raw is None else self._decode(raw)
+
+    def query(self, readers: Sequence[Reader], key: str, rows: Range) -> dict[str, Any]:
+        """Return a key's windows, the oldest first, each summed over the partitions, and their total.
+
+        The total is of all windows of the range; `next` is the start of the first one beyond the limit.
+        """
+        windows: dict[int, A] = {}
+        total = self.value.zero()
+        for reader in readers:
+            for start, value in self.between(reader, key, rows.start, rows.end):
+                windows[start] = self.value.merge(windows.get(start, self.value.zero()), value)
+                total = self.value.merge(total, value)
+        shown = sorted(windows)
+        answer: dict[str, Any] = {
+            "windows": [
+                {"start": iso(start), "end": iso(start + self.size), **self.value.result(windows[start])}
+                for start in shown[: rows.limit]
+            ],
+            "total": self.value.result(total),
+        }
+        if len(shown) > rows.limit:
+            answer["next"] = iso(shown[rows.limit])
+        return answer
 
     def between(self, reader: Reader, key: str, start: int, end: int) -> Iterator[tuple[int, A]]:
         """Yield start and value of a key's committed windows with start <= window start < end, in order."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import faust
 from aiokafka.structs import ConsumerRecord
 
-from app.engine.producer import OutputRecord, partition_for
+from app.engine.producer import OutputRecord, append, partition_for
 
 if TYPE_CHECKING:
     from app.engine.partition import Partition
@@ -159,17 +159,18 @@ class Out:
     async def flush(self) -> list[asyncio.Future[Any]]:
         """Hand the outputs to the producer; the futures are their deliveries."""
         engine = self._owner.engine
+        producer = engine.producer
         deliveries: list[asyncio.Future[Any]] = []
         for topic, records in self.outputs.items():
-            count = await engine.producer.partition_count(topic)
-            if topic in engine.copartitioned and self.partition < count:
-                deliveries += await engine.producer.append(topic, self.partition, records)
+            if topic in engine.copartitioned:
+                deliveries += await append(producer, topic, self.partition, records)
                 continue
+            count = len(await producer.partitions_for(topic))
             by_partition: dict[int, list[OutputRecord]] = defaultdict(list)
             for record in records:
                 by_partition[0 if record.key is None else partition_for(record.key, count)].append(record)
             for number, part in by_partition.items():
-                deliveries += await engine.producer.append(topic, number, part)
+                deliveries += await append(producer, topic, number, part)
         return deliveries
 
 

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from typing import Any, cast
 
 import faust
+from aiokafka import AIOKafkaProducer
 from faust.types import TP
 
 from app.engine.partition import Partition
-from app.engine.producer import Producer
 from app.engine.source import Source, Wiring
 
 logger = logging.getLogger(__name__)
@@ -33,6 +33,7 @@ class Engine:
         copartitioned: names of the output topics whose records stay in their source's partition.
         partitions: the partitions that this worker owns.
         room: set when a partition may be fetched from again.
+        joined: whether the consumer group has given this worker its partitions, be it none.
     """
 
     def __init__(self, app: faust.App, wiring: Wiring, *, chunk_records: int) -> None:
@@ -43,14 +44,16 @@ class Engine:
         self.copartitioned: set[str] = set()
         self.partitions: dict[TP, Partition] = {}
         self.room = asyncio.Event()
+        self.joined = False
 
     @property
-    def producer(self) -> Producer:
-        """The app's producer."""
-        return cast("Producer", self.app.producer)
+    def producer(self) -> AIOKafkaProducer:
+        """The app's producer, below Faust's."""
+        return self.app.producer._ensure_producer()
 
     async def assign(self, assigned: Iterable[TP]) -> None:
         """Take partitions over: restore each, then let it work."""
+        self.joined = True
         for tp in assigned:
             if tp.topic in self.sources and tp not in self.partitions:
                 partition = Partition(self, self.sources[tp.topic], tp.partition, self.chunk_records)
@@ -59,6 +62,7 @@ class Engine:
 
     async def drain(self) -> None:
         """Accept nothing more, and wait a bounded time for what is under way."""
+        self.joined = False
         await asyncio.gather(*(partition.drain(DRAIN_SECONDS) for partition in self.partitions.values()))
 
     async def release(self) -> None:

@@ -1,13 +1,12 @@
 """The state log in Kafka."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import MessageSizeTooLargeError
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
-from app.engine.engine import Engine
-from app.engine.producer import OutputRecord
+from app.engine.producer import OutputRecord, append
 
 # Longest wait for records that Kafka says are there.
 READ_SECONDS = 60.0
@@ -17,7 +16,7 @@ class KafkaLog:
     """One partition of a compacted topic.
 
     Args:
-        engine: whose producer appends.
+        producer: returns who appends.
         bootstrap: addresses of Kafka, host:port with commas.
         topic: name of the topic.
         number: its partition.
@@ -25,9 +24,14 @@ class KafkaLog:
     """
 
     def __init__(
-        self, engine: Engine, bootstrap: str, topic: str, number: int, too_large: type[Exception]
+        self,
+        producer: Callable[[], AIOKafkaProducer],
+        bootstrap: str,
+        topic: str,
+        number: int,
+        too_large: type[Exception],
     ) -> None:
-        self._engine = engine
+        self._producer = producer
         self._bootstrap = bootstrap
         self._partition = TopicPartition(topic, number)
         self._too_large = too_large
@@ -36,7 +40,7 @@ class KafkaLog:
         """Append entries as one batch, wait until it is confirmed, and return its first offset."""
         topic, number = self._partition
         try:
-            (delivery,) = await self._engine.producer.append(topic, number, entries, whole=True)
+            (delivery,) = await append(self._producer(), topic, number, entries, whole=True)
             return int((await delivery).offset)
         except (ValueError, MessageSizeTooLargeError) as exc:
             raise self._too_large(str(exc)) from exc
@@ -56,6 +60,8 @@ class KafkaLog:
         Raises:
             TimeoutError: Kafka does not deliver what it has.
         """
+        if start >= end:
+            return
         partition, consumer = self._partition, self._consumer()
         consumer.assign([partition])
         await consumer.start()

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import murmur2
 from faust.transport.drivers import aiokafka as driver
 
@@ -24,57 +25,60 @@ class OutputRecord(NamedTuple):
 
 
 class Producer(driver.Producer):
-    """Faust's producer, idempotent, and able to send whole batches.
+    """Faust's producer, idempotent.
 
-    Faust's own `flush` gives up without a word and its sends only log an error: whoever calls `append`
-    gets a future for each batch and must await it.
+    Faust's own `flush` gives up without a word, and its sends only log an error: what must not be lost
+    goes through `append`.
     """
 
     def _settings_extra(self) -> Mapping[str, Any]:
         return {"acks": "all", "enable_idempotence": True}
 
-    async def append(
-        self, topic: str, partition: int, records: Iterable[OutputRecord], *, whole: bool = False
-    ) -> list[asyncio.Future[Any]]:
-        """Send records to one partition, in order.
 
-        Args:
-            topic: name of the topic.
-            partition: its partition.
-            records: what to send; a key or a value may be None, not both.
-            whole: all in one batch, or nothing.
+async def append(
+    producer: AIOKafkaProducer,
+    topic: str,
+    partition: int,
+    records: Iterable[OutputRecord],
+    *,
+    whole: bool = False,
+) -> list[asyncio.Future[Any]]:
+    """Send records to one partition, in order.
 
-        Returns:
-            A future for each batch; its result has the batch's first `offset`.
+    Args:
+        producer: who sends.
+        topic: name of the topic.
+        partition: its partition.
+        records: what to send; a key or a value may be None, not both.
+        whole: all in one batch, or nothing.
 
-        Raises:
-            ValueError: the records do not fit into one batch, and `whole` was asked for.
-        """
-        producer = self._ensure_producer()
-        now = int(time.time() * 1000)
-        sent = []
-        batch = producer.create_batch()
-        size = 0
-        for key, value, headers in records:
-            size += len(value or b"") + len(key or b"")
-            full = not whole and size > BATCH_BYTES and batch.record_count()
-            if full or batch.append(timestamp=now, key=key, value=value, headers=headers) is None:
-                if whole:
-                    raise ValueError(f"{topic}/{partition}: records do not fit into one batch")
-                batch.close()
-                sent.append(await producer.send_batch(batch, topic, partition=partition))
-                batch = producer.create_batch()
-                size = 0
-                if batch.append(timestamp=now, key=key, value=value, headers=headers) is None:
-                    raise ValueError(f"{topic}/{partition}: a record is larger than a batch may be")
-        if batch.record_count():
+    Returns:
+        A future for each batch; its result has the batch's first `offset`. It must be awaited.
+
+    Raises:
+        ValueError: the records do not fit into one batch, and `whole` was asked for; or one record alone
+            is too large.
+    """
+    now = int(time.time() * 1000)
+    sent = []
+    batch = producer.create_batch()
+    size = 0
+    for key, value, headers in records:
+        size += len(value or b"") + len(key or b"")
+        full = not whole and size > BATCH_BYTES and batch.record_count()
+        if full or batch.append(timestamp=now, key=key, value=value, headers=headers) is None:
+            if whole:
+                raise ValueError(f"{topic}/{partition}: records do not fit into one batch")
             batch.close()
             sent.append(await producer.send_batch(batch, topic, partition=partition))
-        return sent
-
-    async def partition_count(self, topic: str) -> int:
-        """Return the number of partitions of a topic."""
-        return len(await self._ensure_producer().partitions_for(topic))
+            batch = producer.create_batch()
+            size = 0
+            if batch.append(timestamp=now, key=key, value=value, headers=headers) is None:
+                raise ValueError(f"{topic}/{partition}: a record is larger than a batch may be")
+    if batch.record_count():
+        batch.close()
+        sent.append(await producer.send_batch(batch, topic, partition=partition))
+    return sent
 
 
 @lru_cache(maxsize=65_536)

@@ -64,6 +64,7 @@ class Source:
 
     Attributes:
         topic: its name.
+        key: field of an event that is the record's key.
         decode: turns records into events; in place of a value that is none stands an exception with a
             `code` and a `reason`.
         event_time: returns an event's time, seconds since the epoch.
@@ -72,6 +73,7 @@ class Source:
     """
 
     topic: str
+    key: str
     decode: Callable[[Sequence[ConsumerRecord]], list[Any]]
     event_time: Callable[[Any], float]
     dead_letters: str

@@ -1,0 +1,56 @@
+# `make help` says what there is.
+PYTHON ?= python3
+BIN := .venv/bin
+SETUP := .venv/.ready
+LOCK := $(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml
+PATHS := app agents models tables tests bench
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check lint types format lock chaos bench clean
+
+help: ## say what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: $(SETUP) ## make the environment in .venv
+
+$(SETUP): pyproject.toml requirements-dev.lock
+	@$(PYTHON) -c 'import sys; sys.exit("Millrace needs Python 3.11 to 3.13, this is " + sys.version.split()[0] + ": make PYTHON=python3.11 …") if not (3, 11) <= sys.version_info[:2] <= (3, 13) else None'
+	@echo "Making the environment in .venv (once)…"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+run: $(SETUP) ## start Kafka, a worker and a source of events, until Ctrl-C
+	@$(BIN)/millrace run
+
+test: $(SETUP) lint types ## lint, types, and all tests that this machine can run
+	@$(BIN)/pytest
+
+check: test ## the same as CI
+
+lint: $(SETUP) ## style
+	@$(BIN)/ruff check $(PATHS)
+	@$(BIN)/ruff format --check $(PATHS)
+
+types: $(SETUP) ## mypy, strict
+	@$(BIN)/mypy
+
+format: $(SETUP) ## mend the style where it can be
+	@$(BIN)/ruff check --fix-only $(PATHS)
+	@$(BIN)/ruff format $(PATHS)
+
+lock: $(SETUP) ## pin the dependencies anew, with hashes
+	@$(LOCK) -o requirements.lock
+	@$(LOCK) --extra dev -o requirements-dev.lock
+
+chaos: $(SETUP) ## kill workers in the middle of their work, several times
+	@$(BIN)/pytest tests/chaos -m "chaos or not chaos"
+
+bench: $(SETUP) ## drain rate beside a plain Faust agent
+	@$(BIN)/python -m bench
+
+clean: ## remove the environment and all state
+	@if [ -x $(BIN)/millrace ]; then $(BIN)/millrace kafka down; fi
+	@rm -rf .venv .millrace build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -prune -exec rm -rf {} +

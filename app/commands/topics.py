@@ -1,0 +1,28 @@
+"""`millrace topics`."""
+
+import click
+
+from app.admin import ensure
+from app.commands.common import kafka_address, run
+
+
+@click.command()
+def command() -> None:
+    """Create the topics that are missing, and check all of them.
+
+    \b
+    A topic that is there with other partitions, replicas, retention or compaction
+    than declared is an error that says what to do; workers refuse to start too.
+
+    \b
+    Examples:
+      millrace topics
+      MILLRACE_PARTITIONS=12 MILLRACE_REPLICATION=3 millrace topics
+    """
+    address = kafka_address()
+    from app.main import app  # noqa: PLC0415 (the whole service; not for --help)
+
+    created = run(ensure(address, app.topic_specs.values()))
+    for name, spec in app.topic_specs.items():
+        state = "created" if created[name] else "ok"
+        click.echo(f"{state:8} {name} ({spec.partitions} partitions, {spec.configs['cleanup.policy']})")

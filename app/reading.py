@@ -1,0 +1,69 @@
+"""Reading topics from outside of the worker, for commands and tests."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
+from aiokafka.structs import ConsumerRecord, TopicPartition
+
+
+class NoTopicError(Exception):
+    """The topic is not there, or Kafka does not answer; the text says what to do."""
+
+
+@asynccontextmanager
+async def consumer_of(bootstrap: str, topic: str) -> AsyncIterator[tuple[AIOKafkaConsumer, list[TopicPartition]]]:
+    """Open a consumer of all partitions of a topic, without a group.
+
+    Raises:
+        NoTopicError: there is no such topic, or no Kafka.
+    """
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest")
+    try:
+        await consumer.start()
+    except KafkaError as exc:
+        await consumer.stop()
+        raise NoTopicError(f"Kafka does not answer at {bootstrap}: {exc}") from exc
+    try:
+        if topic not in await consumer.topics():
+            raise NoTopicError(f"there is no topic {topic!r}: run `millrace topics` to create those of the service")
+        partitions = [TopicPartition(topic, n) for n in sorted(consumer.partitions_for_topic(topic) or ())]
+        consumer.assign(partitions)
+        yield consumer, partitions
+    finally:
+        await consumer.stop()
+
+
+async def records(bootstrap: str, topic: str, *, last: int | None = None) -> AsyncIterator[ConsumerRecord]:
+    """Yield the records that a topic holds now, partition by partition as they come.
+
+    Args:
+        bootstrap: addresses of Kafka, host:port with commas.
+        topic: the topic.
+        last: of each partition, only the last so many.
+
+    Raises:
+        NoTopicError: there is no such topic, or no Kafka.
+    """
+    async with consumer_of(bootstrap, topic) as (consumer, partitions):
+        ends = await consumer.end_offsets(partitions)
+        starts = await consumer.beginning_offsets(partitions)
+        for partition in partitions:
+            start = starts[partition] if last is None else max(starts[partition], ends[partition] - last)
+            consumer.seek(partition, start)
+        left = {p for p in partitions if await consumer.position(p) < ends[p]}
+        while left:
+            for partition, fetched in (await consumer.getmany(*left, timeout_ms=1000)).items():
+                for record in fetched:
+                    if record.offset < ends[partition]:
+                        yield record
+            left = {p for p in left if await consumer.position(p) < ends[p]}
+
+
+async def follow(bootstrap: str, topic: str) -> AsyncIterator[ConsumerRecord]:
+    """Yield the records that come from now on, for ever."""
+    async with consumer_of(bootstrap, topic) as (consumer, partitions):
+        await consumer.seek_to_end(*partitions)
+        async for record in consumer:
+            yield record

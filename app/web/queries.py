@@ -1,0 +1,103 @@
+"""Queries of this worker's tables."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rocksdict import DbClosedError
+
+from app.engine.engine import Engine
+from app.engine.partition import Partition
+from app.engine.source import State
+from app.web.problems import ProblemError
+from models.record import event_time
+from tables.table import Queryable, Range, iso
+
+MAX_ROWS = 10_000
+RETRY = {"Retry-After": "1"}
+
+
+@dataclass(frozen=True)
+class Committed:
+    """The committed rows of one partition; see `tables.table.Reader`."""
+
+    partition: int
+    watermark: float
+    state: State
+
+    def get_committed(self, key: bytes) -> bytes | None:
+        """Read one row."""
+        return self.state.get_committed(key)
+
+    def scan_committed(self, start: bytes, end: bytes) -> Iterable[tuple[bytes, bytes]]:
+        """Read a range of rows, in order."""
+        return self.state.scan_committed(start, end)
+
+
+def tables(engine: Engine) -> dict[str, tuple[str, Queryable]]:
+    """Return all tables by name, each with its source topic."""
+    return {table.name: (source.topic, table) for source in engine.sources.values() for table in source.tables}
+
+
+def ready(engine: Engine, topic: str) -> list[Partition]:
+    """Return the partitions of a topic whose state is restored on this worker."""
+    return sorted(
+        (p for tp, p in engine.partitions.items() if tp.topic == topic and p.tag is not None),
+        key=lambda partition: partition.number,
+    )
+
+
+def rows_of(query: Mapping[str, str]) -> Range:
+    """Read `from`, `to` and `limit` of a query string.
+
+    Raises:
+        ProblemError: one cannot be read.
+    """
+    given: dict[str, int] = {}
+    for name, field in (("from", "start"), ("to", "end")):
+        if text := query.get(name):
+            try:
+                given[field] = int(event_time(float(text) if text.replace(".", "", 1).isdigit() else text))
+            except (ValueError, OverflowError):
+                raise ProblemError(
+                    400, f"{name}={text} is no time: write ISO-8601 (2026-01-31T12:00Z) or seconds since the epoch."
+                ) from None
+    if limit := query.get("limit"):
+        if not limit.isdecimal() or not 1 <= int(limit) <= MAX_ROWS:
+            raise ProblemError(400, f"limit={limit} is not a number from 1 to {MAX_ROWS}.")
+        given["limit"] = int(limit)
+    return Range(**given)
+
+
+async def ask(engine: Engine, name: str, key: str, rows: Range) -> dict[str, Any]:
+    """Ask a table for a key.
+
+    Returns:
+        What the table says, with how fresh it is and which partitions it is from.
+
+    Raises:
+        ProblemError: no such table or key, or its partitions are not here (yet).
+    """
+    known = tables(engine)
+    if name not in known:
+        raise ProblemError(404, f"There is no table {name!r}; there are {', '.join(sorted(known))}.")
+    topic, table = known[name]
+    partitions = ready(engine, topic)
+    if not partitions:
+        raise ProblemError(503, f"No partition of {topic} is restored on this worker (yet).", RETRY)
+    readers = [Committed(p.number, p.state.position.watermark, p.state) for p in partitions]
+    try:
+        # A long scan must not hold up the pipeline.
+        answer = await asyncio.to_thread(table.query, readers, key, rows)
+    except DbClosedError:
+        raise ProblemError(503, f"Partitions of {topic} are moving to another worker.", RETRY) from None
+    if answer is None:
+        raise ProblemError(404, f"{key!r} is not in the table {name!r}.")
+    return {
+        "table": name,
+        "key": key,
+        **answer,
+        "as_of": iso(max(reader.watermark for reader in readers)),
+        "partitions": {"held": [p.number for p in partitions], "of": engine.app.conf.topic_partitions},
+    }

@@ -1,0 +1,59 @@
+"""The Kafka and the workers that tests run on."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.kafka import KafkaUnavailable, down, up
+from app.settings import Settings
+from tests.service import Service
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_report_header() -> str:
+    """Say which Kafka the tests will use."""
+    outside = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
+    return f"kafka: {f'outside, {outside}' if outside else 'a local one, started when a test first needs it'}"
+
+
+@pytest.fixture(scope="session")
+def kafka(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Address of a real Kafka, shared by all tests: each has topics of its own."""
+    folder = Path(tempfile.mkdtemp(prefix="millrace-test-"))
+    conf = Settings(state_dir=folder)
+    try:
+        running = up(conf, echo=lambda _: None)
+    except KafkaUnavailable as exc:
+        shutil.rmtree(folder)
+        pytest.skip(f"no real Kafka: {exc}")
+    if running.kind == "mock":
+        down(conf, echo=lambda _: None)
+        shutil.rmtree(folder)
+        pytest.skip("no real Kafka: only librdkafka's mock cluster could be started (see `millrace kafka up`)")
+    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None:
+        reporter.write_line(f"\nkafka: {running.kind} at {running.bootstrap}")
+    yield running.bootstrap
+    if running.started:
+        down(conf, echo=lambda _: None)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def service(kafka: str, tmp_path: Path) -> Iterator[Service]:
+    """A service with topics, state and web port of its own; its workers end with the test."""
+    with Service(kafka, tmp_path) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """Folder of the real data."""
+    if not DATA.is_dir():
+        pytest.skip(f"the real data is not at {DATA}")
+    return DATA

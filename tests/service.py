@@ -1,0 +1,165 @@
+"""A Millrace service under test: real worker processes on a real Kafka, with topics of their own."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import httpx
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.structs import ConsumerRecord, TopicPartition
+
+from app.reading import records
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+class Worker:
+    """One worker process; `log` is what it prints."""
+
+    def __init__(self, service: "Service", name: str, **settings: str) -> None:
+        self.port = free_port()
+        self.log = service.folder / f"worker-{name}.log"
+        env = service.env | {"MILLRACE_WORKER": name, "MILLRACE_WEB_PORT": str(self.port)} | settings
+        with self.log.open("ab") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "faust", "-A", service.app, "worker", "-l", "info"],
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env=env,
+            )
+
+    def get(self, path: str, **params: Any) -> httpx.Response:
+        return httpx.get(f"http://127.0.0.1:{self.port}{path}", params=params, timeout=30)
+
+    def wait_ready(self, seconds: float = 60) -> "Worker":
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, f"worker ended:\n{self.log.read_text()[-3000:]}"
+            try:
+                if self.get("/health").status_code == 200:
+                    return self
+            except httpx.TransportError:
+                pass
+            time.sleep(0.05)
+        raise AssertionError(f"worker is not ready after {seconds} s:\n{self.log.read_text()[-3000:]}")
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self, seconds: float = 30) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(seconds)
+
+
+class Service:
+    """Topics behind a prefix, a group, a state folder; and the workers that were started."""
+
+    def __init__(self, kafka: str, folder: Path, app: str = "app") -> None:
+        self.kafka = kafka
+        self.folder = folder
+        self.app = app
+        self.prefix = f"t{uuid.uuid4().hex[:8]}."
+        self.env = {
+            **os.environ,
+            "KAFKA_BOOTSTRAP_SERVERS": kafka,
+            "MILLRACE_TOPIC_PREFIX": self.prefix,
+            "MILLRACE_APP_ID": f"{self.prefix}app",
+            "MILLRACE_STATE_DIR": str(folder / "state"),
+        }
+        self.workers: list[Worker] = []
+
+    def __enter__(self) -> "Service":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self.workers:
+            if worker.process.poll() is None:
+                worker.kill()
+
+    def worker(self, name: str = "0", **settings: str) -> Worker:
+        worker = Worker(self, name, **settings)
+        self.workers.append(worker)
+        return worker
+
+    def command(self, *args: str, check: bool = True, **settings: str) -> subprocess.CompletedProcess[str]:
+        """Run `millrace …` and return what it printed."""
+        done = subprocess.run(
+            [sys.executable, "-m", "app", *args],
+            env=self.env | settings,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert not check or done.returncode == 0, f"{args}: {done.stdout}\n{done.stderr}"
+        return done
+
+    def topic(self, name: str) -> str:
+        return f"{self.prefix}{name}"
+
+    def send(self, topic: str, messages: Iterable[tuple[bytes | None, bytes | None]]) -> None:
+        """Produce keys and values, in order."""
+        asyncio.run(self._send(self.topic(topic), list(messages)))
+
+    async def _send(self, topic: str, messages: list[tuple[bytes | None, bytes | None]]) -> None:
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self.kafka, acks="all", enable_idempotence=True, max_request_size=2_000_000
+        )
+        await producer.start()
+        try:
+            await asyncio.gather(*[await producer.send(topic, value, key=key) for key, value in messages])
+        finally:
+            await producer.stop()
+
+    def read(self, topic: str) -> list[ConsumerRecord]:
+        """Return all records of a topic, in order within each partition."""
+
+        async def collect() -> list[ConsumerRecord]:
+            return [record async for record in records(self.kafka, self.topic(topic))]
+
+        return asyncio.run(collect())
+
+    def read_once(self, topic: str) -> list[ConsumerRecord]:
+        """Return the records of a topic without the repeats of a crash: those with the same key and origin."""
+        once = {(r.key, dict(r.headers)["origin"], r.value): r for r in self.read(topic)}
+        return list(once.values())
+
+    def lag(self) -> int:
+        """Return how many raw events are not committed yet."""
+
+        async def ask() -> int:
+            consumer = AIOKafkaConsumer(
+                bootstrap_servers=self.kafka, group_id=self.env["MILLRACE_APP_ID"], enable_auto_commit=False
+            )
+            await consumer.start()
+            try:
+                topic = self.topic("activity.raw")
+                partitions = [TopicPartition(topic, n) for n in range(4)]
+                ends = await consumer.end_offsets(partitions)
+                return sum([ends[p] - (await consumer.committed(p) or 0) for p in partitions])
+            finally:
+                await consumer.stop()
+
+        return asyncio.run(ask())
+
+    def wait_done(self, seconds: float = 120) -> None:
+        """Wait until everything that was sent is processed and committed."""
+        deadline = time.monotonic() + seconds
+        while (lag := self.lag()) > 0:
+            assert time.monotonic() < deadline, f"{lag} events are not processed after {seconds} s"
+            for worker in self.workers:
+                assert worker.process.poll() in (None, -9, 0), worker.log.read_text()[-3000:]
+            time.sleep(0.1)

@@ -1,0 +1,224 @@
+"""The state log's rules: owners, zombies, compaction, lost disks. A plain dictionary says what is right."""
+
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tables.log import POSITION, Entry, Position, TooLargeError
+from tables.state import Changes, FencedError, State
+from tables.store import DataDirectory, DirectoryTakenError, Store
+from tests.memory_log import MemoryLog
+
+
+class Rows:
+    """A table of plain rows."""
+
+    name = "t"
+
+    def derive(self, key: bytes, value: bytes | None, changes: Changes) -> None:
+        changes.derived[b"d" + key] = None if value is None else value * 2
+
+
+def owner(log: MemoryLog, path: Path) -> State:
+    return State(log, Store(path), [Rows()])
+
+
+def changes(**rows: bytes | None) -> Changes:
+    made = Changes()
+    for key, value in rows.items():
+        Rows().derive(b"t\0" + key.encode(), value, made)
+        made.rows[b"t\0" + key.encode()] = value
+    return made
+
+
+def at(offset: int) -> Position:
+    return Position({"source": offset}, float(offset))
+
+
+def rows_of(state: State) -> dict[str, bytes | None]:
+    return {key[2:].decode(): value for key, value in state.scan_committed(b"t\0", b"t\1")}
+
+
+async def test_commit_is_seen_by_the_next_owner_on_another_disk(tmp_path: Path) -> None:
+    log = MemoryLog()
+    first = owner(log, tmp_path / "a")
+    await first.acquire()
+    await first.commit(changes(x=b"1", y=b"2"), at(10))
+    await first.commit(changes(x=None, z=b"3"), at(20))
+    second = owner(log, tmp_path / "b")
+    await second.acquire()
+    assert rows_of(second) == rows_of(first) == {"y": b"2", "z": b"3"}
+    assert second.position == at(20)
+    assert second.get_committed(b"dt\0z") == b"33"
+    assert second.get_committed(b"dt\0x") is None
+
+
+async def test_same_disk_reads_only_what_is_new(tmp_path: Path) -> None:
+    log = MemoryLog()
+    state = owner(log, tmp_path / "a")
+    await state.acquire()
+    await state.commit(changes(x=b"1"), at(1))
+    state.close()
+    again = owner(log, tmp_path / "a")
+    await again.acquire()
+    assert (again.restored, rows_of(again), again.position) == (0, {"x": b"1"}, at(1))
+
+
+async def test_zombie_is_fenced_and_its_commit_does_not_count(tmp_path: Path) -> None:
+    log = MemoryLog()
+    zombie, heir = owner(log, tmp_path / "a"), owner(log, tmp_path / "b")
+    await zombie.acquire()
+    await zombie.commit(changes(x=b"1"), at(1))
+    await heir.acquire()
+    with pytest.raises(FencedError):
+        await zombie.commit(changes(x=b"zombie", w=b"zombie"), at(5))
+    assert rows_of(heir) == {"x": b"1"}
+    await heir.commit(changes(y=b"2"), at(2))  # meets the zombie's commit, and sends its own rows again
+    log.compact()
+    third = owner(log, tmp_path / "c")
+    await third.acquire()
+    assert rows_of(third) == rows_of(heir) == {"x": b"1", "y": b"2"}
+    assert third.position == at(2)
+
+
+async def test_repair_is_not_forgotten_in_a_crash(tmp_path: Path) -> None:
+    log = MemoryLog()
+    zombie, heir = owner(log, tmp_path / "a"), owner(log, tmp_path / "b")
+    await zombie.acquire()
+    await heir.acquire()
+    with pytest.raises(FencedError):
+        await zombie.commit(changes(x=b"zombie"), at(5))
+    heir.close()  # a crash before it has met the zombie's commit
+    again = owner(log, tmp_path / "b")
+    await again.acquire()
+    log.compact()
+    fresh = owner(log, tmp_path / "c")
+    await fresh.acquire()
+    assert rows_of(fresh) == rows_of(again) == {}
+
+
+async def test_staged_changes_are_read_before_they_are_committed(tmp_path: Path) -> None:
+    state = owner(MemoryLog(), tmp_path / "a")
+    await state.acquire()
+    first, second = changes(x=b"1", y=b"1"), changes(x=None)
+    state.stage(first)
+    state.stage(second)
+    keys = [b"t\0x", b"t\0y", b"t\0z"]
+    assert state.get_many(keys) == [None, b"1", None]
+    await state.commit(first, at(1))
+    state.applied([first])
+    assert state.get_many(keys) == [None, b"1", None]
+    await state.commit(second, at(2))
+    state.applied([second])
+    assert state.get_many(keys) == [None, b"1", None]
+    assert rows_of(state) == {"y": b"1"}
+
+
+async def test_too_large_commit_changes_nothing(tmp_path: Path) -> None:
+    state = owner(MemoryLog(max_entries=2), tmp_path / "a")
+    await state.acquire()
+    with pytest.raises(TooLargeError):
+        await state.commit(changes(x=b"1", y=b"1"), at(1))
+    assert (rows_of(state), state.position) == ({}, Position())
+    await state.commit(changes(x=b"1"), at(1))
+    assert rows_of(state) == {"x": b"1"}
+
+
+async def test_disk_from_another_log_is_set_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    old = owner(MemoryLog(), tmp_path / "a")
+    await old.acquire()
+    for n in range(10):
+        await old.commit(changes(x=b"%d" % n), at(n))
+    old.close()
+    state = owner(MemoryLog(), tmp_path / "a")
+    await state.acquire()
+    assert (rows_of(state), state.position) == ({}, Position())
+    assert "is ahead of its state log" in caplog.text
+
+
+async def test_disk_behind_the_start_of_the_log_is_rebuilt(tmp_path: Path) -> None:
+    log = MemoryLog()
+    state = owner(log, tmp_path / "a")
+    await state.acquire()
+    await state.commit(changes(x=b"1", y=b"1"), at(1))
+    state.close()
+    log.records = []
+    log.end = 100
+    await log.append([Entry(b"t\0z", b"\0" * 8 + b"1", [])])
+    again = owner(log, tmp_path / "a")
+    await again.acquire()
+    assert rows_of(again) == {"z": b"1"}
+
+
+async def test_corrupt_disk_is_set_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    log = MemoryLog()
+    state = owner(log, tmp_path / "a")
+    await state.acquire()
+    await state.commit(changes(x=b"1"), at(1))
+    state.close()
+    for file in (tmp_path / "a").glob("MANIFEST*"):
+        file.write_bytes(b"garbage")
+    again = owner(log, tmp_path / "a")
+    await again.acquire()
+    assert (rows_of(again), again.position) == ({"x": b"1"}, at(1))
+    assert "rebuilt from its state log" in caplog.text
+
+
+@pytest.mark.parametrize("seed", range(40))
+async def test_any_history_restores_what_the_owners_committed(seed: int, tmp_path: Path) -> None:
+    """Owners come and go, on old and new disks; zombies write; the broker compacts; a dictionary is right."""
+    rand = random.Random(seed)
+    log = MemoryLog()
+    truth: dict[str, bytes] = {}
+    position = Position()
+    current = owner(log, tmp_path / "first-disk")
+    await current.acquire()
+    zombies: list[State] = []
+    for step in range(120):
+        action = rand.choices(["commit", "takeover", "restart", "zombie", "compact"], [10, 1, 1, 3, 1])[0]
+        if action == "commit":
+            rows = {rand.choice("abcdefgh"): rand.choice([None, b"%d" % step]) for _ in range(rand.randint(1, 4))}
+            await current.commit(changes(**rows), at(step))
+            position = at(step)
+            truth = {k: v for k, v in (truth | rows).items() if v is not None}
+        elif action == "takeover":
+            zombies.append(current)
+            current = owner(log, tmp_path / f"disk{step}")
+            await current.acquire()
+        elif action == "restart":
+            path = current._store.path
+            current.close()
+            if rand.random() < 0.3:
+                shutil.rmtree(path)
+            current = owner(log, path)
+            await current.acquire()
+        elif action == "zombie" and zombies:
+            zombie = rand.choice(zombies)
+            with pytest.raises(FencedError):
+                await zombie.commit(changes(**{rand.choice("abcdefgh"): b"zombie"}), at(10_000))
+            zombies.remove(zombie)
+        elif action == "compact":
+            # Never the last records: min.compaction.lag.ms keeps what an owner may still have to repair.
+            seen_by_all = current._next
+            log.compact(min(seen_by_all, log.end))
+        assert (rows_of(current), current.position) == (truth, position)
+    fresh = owner(log, tmp_path / "fresh")
+    await fresh.acquire()
+    assert (rows_of(fresh), fresh.position) == (truth, position)
+    assert {key[3:].decode(): value for key, value in fresh.scan_committed(b"dt\0", b"dt\1")} == {
+        key: value * 2 for key, value in truth.items()
+    }
+
+
+def test_data_directory_is_for_one_worker(tmp_path: Path) -> None:
+    first = DataDirectory(tmp_path / "w")
+    with pytest.raises(DirectoryTakenError, match="in use by another worker"):
+        DataDirectory(tmp_path / "w")
+    first.close()
+    DataDirectory(tmp_path / "w").close()
+
+
+def test_position_record_is_no_table_row() -> None:
+    assert POSITION.partition(b"\0")[0] == b""
