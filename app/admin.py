@@ -1,11 +1,22 @@
 """Topics in Kafka: create what is missing, and compare what is there with what is declared."""
 
-from collections.abc import Iterable, Mapping
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
+from aiokafka.errors import (
+    KafkaConnectionError,
+    TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
+
+# Time that Kafka's brokers may take to hear of a new topic.
+CREATE_SECONDS = 15.0
 
 
 class TopicError(Exception):
@@ -52,23 +63,46 @@ async def ensure(bootstrap: str, specs: Iterable[TopicSpec]) -> dict[str, bool]:
         TopicError: one could not be created, or is not as declared.
     """
     wanted = {spec.name: spec for spec in specs}
-    client = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    try:
-        await client.start()
-    except KafkaError as exc:
-        await client.close()
-        raise TopicError(f"Kafka does not answer at {bootstrap}: {exc}") from exc
-    try:
+    async with _admin(bootstrap) as client:
         there = await _describe(client, wanted)
         created = {name: name not in there for name in wanted}
         if any(created.values()):
             await _create(client, [wanted[name] for name, new in created.items() if new])
-            there = await _describe(client, wanted)
-        differences = [line for name, spec in wanted.items() if name in there for line in compare(spec, there[name])]
-        differences += [f"{name}: is still not there after it was created" for name in wanted if name not in there]
+            deadline = time.monotonic() + CREATE_SECONDS
+            while len(there := await _describe(client, wanted)) < len(wanted) and time.monotonic() < deadline:
+                await asyncio.sleep(0.1)
+        differences = [
+            line for name, spec in wanted.items() if name in there for line in compare(spec, there[name])
+        ]
+        differences += [
+            f"{name}: is still not there after it was created" for name in wanted if name not in there
+        ]
         if differences:
             raise TopicError("topics are not as declared:\n  " + "\n  ".join(differences))
         return created
+
+
+async def partition_count(bootstrap: str, topic: str) -> int:
+    """Return how many partitions a topic has.
+
+    Raises:
+        TopicError: there is no such topic, or no Kafka.
+    """
+    async with _admin(bootstrap) as client:
+        found = await client.describe_topics([topic])
+    if found[0]["error_code"]:
+        raise TopicError(f"there is no topic {topic!r}: `millrace topics` creates those of the service")
+    return len(found[0]["partitions"])
+
+
+@asynccontextmanager
+async def _admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    client = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    try:
+        await client.start()
+        yield client
+    except KafkaConnectionError as exc:
+        raise TopicError(f"Kafka does not answer at {bootstrap}: {exc}") from exc
     finally:
         await client.close()
 
@@ -101,7 +135,9 @@ async def _create(client: AIOKafkaAdminClient, specs: list[TopicSpec]) -> None:
     )
     for name, code, *message in response.topic_errors:
         if code and for_code(code) is not TopicAlreadyExistsError:  # another worker was faster
-            raise TopicError(f"{name}: cannot be created: {for_code(code).__name__} {message[0] if message else ''}")
+            raise TopicError(
+                f"{name}: cannot be created: {for_code(code).__name__} {message[0] if message else ''}"
+            )
 
 
 async def _describe(client: AIOKafkaAdminClient, names: Iterable[str]) -> dict[str, TopicState]:

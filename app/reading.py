@@ -4,32 +4,27 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
-
-class NoTopicError(Exception):
-    """The topic is not there, or Kafka does not answer; the text says what to do."""
+from app.admin import partition_count
 
 
 @asynccontextmanager
-async def consumer_of(bootstrap: str, topic: str) -> AsyncIterator[tuple[AIOKafkaConsumer, list[TopicPartition]]]:
+async def consumer_of(
+    bootstrap: str, topic: str
+) -> AsyncIterator[tuple[AIOKafkaConsumer, list[TopicPartition]]]:
     """Open a consumer of all partitions of a topic, without a group.
 
     Raises:
-        NoTopicError: there is no such topic, or no Kafka.
+        TopicError: there is no such topic, or no Kafka.
     """
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest")
+    partitions = [TopicPartition(topic, n) for n in range(await partition_count(bootstrap, topic))]
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest"
+    )
+    consumer.assign(partitions)
+    await consumer.start()
     try:
-        await consumer.start()
-    except KafkaError as exc:
-        await consumer.stop()
-        raise NoTopicError(f"Kafka does not answer at {bootstrap}: {exc}") from exc
-    try:
-        if topic not in await consumer.topics():
-            raise NoTopicError(f"there is no topic {topic!r}: run `millrace topics` to create those of the service")
-        partitions = [TopicPartition(topic, n) for n in sorted(consumer.partitions_for_topic(topic) or ())]
-        consumer.assign(partitions)
         yield consumer, partitions
     finally:
         await consumer.stop()
@@ -44,7 +39,7 @@ async def records(bootstrap: str, topic: str, *, last: int | None = None) -> Asy
         last: of each partition, only the last so many.
 
     Raises:
-        NoTopicError: there is no such topic, or no Kafka.
+        TopicError: there is no such topic, or no Kafka.
     """
     async with consumer_of(bootstrap, topic) as (consumer, partitions):
         ends = await consumer.end_offsets(partitions)

@@ -90,6 +90,7 @@ app = App(
     producer_max_batch_size=COMMIT_BYTES,
     producer_max_request_size=COMMIT_BYTES + 1_000_000,
     producer_linger=0,
+    table_standby_replicas=0,  # of Faust's own tables; with them comes an assignor that asserts unchanged URLs
     stream_wait_empty=False,  # the engine drains by itself, for a bounded time
     stream_recovery_delay=0,
     web_host=settings().web_host,
@@ -150,7 +151,11 @@ def source_topic(name: str, record: type[faust.Record], *, key: str, dead_letter
 
 
 def output_topic(
-    name: str, record: type[faust.Record] | None = None, *, copartitioned: bool = False, max_bytes: int | None = None
+    name: str,
+    record: type[faust.Record] | None = None,
+    *,
+    copartitioned: bool = False,
+    max_bytes: int | None = None,
 ) -> faust.Topic:
     """Declare a topic that agents send to.
 

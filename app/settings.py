@@ -23,7 +23,9 @@ class Settings(BaseSettings):
         description="Comma-separated host:port of an outside Kafka; empty: the one of `millrace kafka up`.",
     )
     app_id: str = Field("millrace", description="Consumer group, and prefix of the state logs' names.")
-    topic_prefix: str = Field("", description="Put before the name of every topic, for a Kafka that is shared.")
+    topic_prefix: str = Field(
+        "", description="Put before the name of every topic, for a Kafka that is shared."
+    )
     state_dir: Path = Field(Path(".millrace"), description="Folder of the local Kafka and of workers' data.")
     worker: str = Field("0", pattern=r"^[A-Za-z0-9._-]+$", description="Name of this worker on its machine.")
     web_host: str = Field("127.0.0.1", description="Address that the web views listen on.")
@@ -41,7 +43,8 @@ class Settings(BaseSettings):
         262_144, ge=1, le=900_000, description="Size of a value above which it is a dead letter."
     )
     max_future: timedelta = Field(
-        timedelta(hours=24), description="Event time ahead of Kafka's append time above which it is impossible."
+        timedelta(hours=24),
+        description="Event time ahead of Kafka's append time above which it is impossible.",
     )
 
     def topic(self, name: str) -> str:

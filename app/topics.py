@@ -3,7 +3,9 @@
 from app.service import output_topic, source_topic
 from models.activity import ActivityEvent, EnrichedActivity, PageCount
 
-activity_raw = source_topic("activity.raw", ActivityEvent, key="user_id", dead_letters="activity.dead-letters")
+activity_raw = source_topic(
+    "activity.raw", ActivityEvent, key="user_id", dead_letters="activity.dead-letters"
+)
 activity_dead_letters = output_topic("activity.dead-letters", copartitioned=True, max_bytes=2_000_000)
 activity_enriched = output_topic("activity.enriched", EnrichedActivity, copartitioned=True)
 activity_page_counts = output_topic("activity.page-counts", PageCount)

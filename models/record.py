@@ -90,7 +90,9 @@ def _twin(record: type[faust.Record]) -> type[msgspec.Struct]:
     options = record._options
     required = [(name, typ) for name, typ in options.fields.items() if name not in options.optionalset]
     optional = [
-        (name, typ, options.defaults.get(name)) for name, typ in options.fields.items() if name in options.optionalset
+        (name, typ, options.defaults.get(name))
+        for name, typ in options.fields.items()
+        if name in options.optionalset
     ]
     # gc=False: an event holds no reference cycle, and the collector need not walk thousands of them.
     return msgspec.defstruct(record.__name__, [*required, *optional], module=record.__module__, gc=False)
@@ -146,11 +148,15 @@ class Decoder(Generic[R]):
             value = record.value
             try:
                 if len(value) > max_bytes:  # type: ignore[arg-type] # None is the rare case: see below
-                    raise Invalid("too-large", f"The value has {len(value or b'')} bytes; the limit is {max_bytes}.")
+                    raise Invalid(
+                        "too-large", f"The value has {len(value or b'')} bytes; the limit is {max_bytes}."
+                    )
                 event = decode(value)  # type: ignore[arg-type] # as above
                 ahead = getattr(event, time_field) - record.timestamp / 1000
                 if ahead > self.max_future:
-                    raise Invalid("impossible-time", f"The event time is {ahead / 3600:.1f} hours in the future.")
+                    raise Invalid(
+                        "impossible-time", f"The event time is {ahead / 3600:.1f} hours in the future."
+                    )
                 append(event)
             except Invalid as exc:
                 append(exc)
@@ -191,7 +197,9 @@ def _explain(value: bytes | None, exc: Exception) -> Invalid:
         code = "impossible-time"
     elif "missing required field" in text:
         code = "missing-field"
-    elif text.startswith("Expected") and not any(word in text for word in (" of length ", " matching ", "<", ">")):
+    elif text.startswith("Expected") and not any(
+        word in text for word in (" of length ", " matching ", "<", ">")
+    ):
         code = "wrong-type"
     else:
         code = "out-of-range"

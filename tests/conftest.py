@@ -34,7 +34,9 @@ def kafka(request: pytest.FixtureRequest) -> Iterator[str]:
     if running.kind == "mock":
         down(conf, echo=lambda _: None)
         shutil.rmtree(folder)
-        pytest.skip("no real Kafka: only librdkafka's mock cluster could be started (see `millrace kafka up`)")
+        pytest.skip(
+            "no real Kafka: only librdkafka's mock cluster could be started (see `millrace kafka up`)"
+        )
     reporter = request.config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None:
         reporter.write_line(f"\nkafka: {running.kind} at {running.bootstrap}")

@@ -41,7 +41,7 @@ class Worker:
             )
 
     def get(self, path: str, **params: Any) -> httpx.Response:
-        return httpx.get(f"http://127.0.0.1:{self.port}{path}", params=params, timeout=30)
+        return httpx.get(f"http://127.0.0.1:{self.port}{path}", params=params or None, timeout=30)
 
     def wait_ready(self, seconds: float = 60) -> "Worker":
         deadline = time.monotonic() + seconds

@@ -44,5 +44,9 @@ def main() -> None:
     try:
         settings()
     except ValidationError as exc:
-        lines = [f"  {'.'.join(map(str, e['loc'])).upper()}: {e['msg']} (got {e['input']!r})" for e in exc.errors()]
-        raise click.ClickException("settings in the environment are not valid:\n" + "\n".join(lines)) from None
+        lines = [
+            f"  {'.'.join(map(str, e['loc'])).upper()}: {e['msg']} (got {e['input']!r})" for e in exc.errors()
+        ]
+        raise click.ClickException(
+            "settings in the environment are not valid:\n" + "\n".join(lines)
+        ) from None

@@ -9,7 +9,6 @@ from aiokafka.errors import KafkaError
 
 from app.admin import TopicError
 from app.kafka import KafkaUnavailable, bootstrap
-from app.reading import NoTopicError
 from app.settings import settings
 
 T = TypeVar("T")
@@ -27,7 +26,7 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a command's coroutine; its expected errors end the command with one line."""
     try:
         return asyncio.run(coroutine)
-    except (TopicError, NoTopicError, KafkaError) as exc:
+    except (TopicError, KafkaError) as exc:
         raise click.ClickException(str(exc)) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None

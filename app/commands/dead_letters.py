@@ -12,10 +12,14 @@ from aiokafka import AIOKafkaProducer
 from app.commands.common import kafka_address, run, text
 from app.engine.batch import ORIGIN, REPLAY_OF
 from app.reading import records
+from app.settings import settings
 
-DEFAULT_TOPIC = "activity.dead-letters"
-
-topic_option = click.option("--topic", default=DEFAULT_TOPIC, show_default=True, help="The dead-letter topic.")
+topic_option = click.option(
+    "--topic",
+    default=lambda: settings().topic("activity.dead-letters"),
+    show_default="activity.dead-letters",
+    help="The dead-letter topic.",
+)
 code_option = click.option("--code", help="Only those with this code, such as not-json or missing-field.")
 
 
@@ -103,9 +107,15 @@ def show(origin: str, topic: str) -> None:
 @click.argument("origins", nargs=-1)
 @topic_option
 @code_option
-@click.option("--value", "file", type=click.File("rb"), help="Send this file's bytes instead (one origin; - is stdin).")
-@click.option("--mend", metavar="COMMAND", help="Send what COMMAND writes, given each value on its standard input.")
-def replay(origins: tuple[str, ...], topic: str, code: str | None, file: click.File | None, mend: str | None) -> None:
+@click.option(
+    "--value", "file", type=click.File("rb"), help="Send this file's bytes instead (one origin; - is stdin)."
+)
+@click.option(
+    "--mend", metavar="COMMAND", help="Send what COMMAND writes, given each value on its standard input."
+)
+def replay(
+    origins: tuple[str, ...], topic: str, code: str | None, file: click.File | None, mend: str | None
+) -> None:
     """Send dead letters again to where they came from: those of ORIGINS, or all with --code.
 
     A replayed event keeps its first origin. Replaying one twice does no harm within the deduplication's
@@ -136,7 +146,9 @@ def replay(origins: tuple[str, ...], topic: str, code: str | None, file: click.F
 
 def _found(letters: list[DeadLetter], origin: str) -> list[DeadLetter]:
     if not letters:
-        raise click.ClickException(f"no dead letter has the origin {origin}: see `millrace dead-letters list`")
+        raise click.ClickException(
+            f"no dead letter has the origin {origin}: see `millrace dead-letters list`"
+        )
     return letters
 
 
@@ -147,7 +159,9 @@ def _mended(command: str | None, letter: DeadLetter) -> bytes | None:
         command, shell=True, input=letter.value or b"", capture_output=True, check=False
     )
     if done.returncode:
-        raise click.ClickException(f"{letter.origin}: {command!r} failed, nothing was sent: {text(done.stderr)}")
+        raise click.ClickException(
+            f"{letter.origin}: {command!r} failed, nothing was sent: {text(done.stderr)}"
+        )
     return done.stdout.strip()
 
 

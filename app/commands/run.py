@@ -27,7 +27,9 @@ class StopRequest(Exception):
 
 
 @click.command()
-@click.option("--rate", default=100.0, show_default=True, help="Events a second that are fed in; 0 feeds none.")
+@click.option(
+    "--rate", default=100.0, show_default=True, help="Events a second that are fed in; 0 feeds none."
+)
 def command(rate: float) -> None:
     """Start Kafka, a worker and a source of events; print where to look; stop all with Ctrl-C.
 
@@ -74,7 +76,9 @@ def _run(stack: ExitStack, rate: float) -> None:
 
     worker_log = logs / "worker.log"
     worker = stack.enter_context(
-        _child("worker", [sys.executable, "-m", "faust", "-A", "app", "worker", "-l", "info"], worker_log, env)
+        _child(
+            "worker", [sys.executable, "-m", "faust", "-A", "app", "worker", "-l", "info"], worker_log, env
+        )
     )
     url = f"http://{conf.web_host}:{conf.web_port}"
     _await_health(worker, url, worker_log)
@@ -122,11 +126,18 @@ def _await_health(worker: subprocess.Popen[bytes], url: str, log: Path) -> None:
 
 
 @contextmanager
-def _child(name: str, command: list[str], log: Path, env: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+def _child(
+    name: str, command: list[str], log: Path, env: dict[str, str]
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run a program in a session of its own, so that Ctrl-C reaches only us; end it in order."""
     with log.open("wb") as out:
         child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, env=env, start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env=env,
+            start_new_session=True,
         )
     try:
         yield child

@@ -5,11 +5,16 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import Any
 
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.structs import ConsumerRecord
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
 from app.engine.engine import Engine, engine_of
+
+
+FETCH_WAIT_MS = 200
 
 
 class Fetched(list[ConsumerRecord]):
@@ -28,6 +33,16 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._tags: dict[TP, int] = defaultdict(int)
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        # Kafka answers the requests of a connection in turn: whatever else we ask it (offsets, when a
+        # partition is taken over) waits until an idle fetch is answered. Faust lets that wait for 1.5 s.
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
+        if self._assignor is RoundRobinPartitionAssignor:  # Faust needs its own where it has tables
+            # A partition should stay where its rows are on disk.
+            consumer._partition_assignment_strategy = (StickyPartitionAssignor,)
+        return consumer
 
     @property
     def _sources(self) -> Any:
@@ -142,18 +157,21 @@ class Consumer(driver.Consumer):
             for i in range(0, len(part), partition.limit):
                 chunk = partition.chunk(part[i : i + partition.limit], part.tag)
                 last = chunk.records[-1]
-                yield tp, ConsumerMessage(
-                    tp.topic,
-                    tp.partition,
-                    last.offset,
-                    last.timestamp / 1000,
-                    last.timestamp_type,
-                    (),
-                    None,
-                    chunk,
-                    None,
-                    tp=tp,
-                    generation_id=generation,
+                yield (
+                    tp,
+                    ConsumerMessage(
+                        tp.topic,
+                        tp.partition,
+                        last.offset,
+                        last.timestamp / 1000,
+                        last.timestamp_type,
+                        (),
+                        None,
+                        chunk,
+                        None,
+                        tp=tp,
+                        generation_id=generation,
+                    ),
                 )
 
     def _ordinary(

@@ -74,7 +74,9 @@ class KafkaLog:
                 if records:
                     yield records
                 elif await consumer.position(partition) == before:
-                    raise TimeoutError(f"{partition}: nothing came from offset {before} for {READ_SECONDS:.0f} s")
+                    raise TimeoutError(
+                        f"{partition}: nothing came from offset {before} for {READ_SECONDS:.0f} s"
+                    )
         finally:
             await consumer.stop()
 

@@ -139,7 +139,9 @@ class Partition:
                     continue
                 logger.exception("%s: failed (%d in a row), starting again", self.name, self._failures)
                 if self._failures >= MAX_FAILURES:
-                    await self.engine.stop_worker(f"{self.name} failed {self._failures} times in a row: {exc!r}")
+                    await self.engine.stop_worker(
+                        f"{self.name} failed {self._failures} times in a row: {exc!r}"
+                    )
                 await asyncio.sleep(min(5.0, 0.1 * 2**self._failures) * random.uniform(0.5, 1))  # noqa: S311 (jitter)
 
     def _drop(self) -> None:

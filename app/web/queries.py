@@ -37,7 +37,9 @@ class Committed:
 
 def tables(engine: Engine) -> dict[str, tuple[str, Queryable]]:
     """Return all tables by name, each with its source topic."""
-    return {table.name: (source.topic, table) for source in engine.sources.values() for table in source.tables}
+    return {
+        table.name: (source.topic, table) for source in engine.sources.values() for table in source.tables
+    }
 
 
 def ready(engine: Engine, topic: str) -> list[Partition]:
@@ -61,7 +63,8 @@ def rows_of(query: Mapping[str, str]) -> Range:
                 given[field] = int(event_time(float(text) if text.replace(".", "", 1).isdigit() else text))
             except (ValueError, OverflowError):
                 raise ProblemError(
-                    400, f"{name}={text} is no time: write ISO-8601 (2026-01-31T12:00Z) or seconds since the epoch."
+                    400,
+                    f"{name}={text} is no time: write ISO-8601 (2026-01-31T12:00Z) or seconds since the epoch.",
                 ) from None
     if limit := query.get("limit"):
         if not limit.isdecimal() or not 1 <= int(limit) <= MAX_ROWS:

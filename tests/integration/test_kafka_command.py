@@ -57,6 +57,15 @@ def _address(millrace: Command) -> str:
     return dict(line.split(maxsplit=1) for line in done.stdout.splitlines())["address"]
 
 
+def _process(home: Path) -> tuple[int, str]:
+    """Pid and start time of the Kafka that was started last."""
+    last = state.load(home)
+    assert last is not None
+    assert last.pid is not None
+    assert last.born is not None
+    return last.pid, last.born
+
+
 async def _create(bootstrap: str, topic: str) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
@@ -91,12 +100,12 @@ def test_life_of_the_java_broker(millrace: Command, home: Path) -> None:
     assert up.returncode == 0, up.stdout + up.stderr
     assert "Kafka is up at 127.0.0.1:" in up.stdout
     address = _address(millrace)
-    pid = state.load(home).pid
+    pid, _ = _process(home)
     assert os.getsid(pid) != os.getsid(0)
 
     again = millrace("kafka", "up")
     assert f"already runs at {address}" in again.stdout
-    assert state.load(home).pid == pid
+    assert _process(home)[0] == pid
 
     asyncio.run(_create(address, "t"))
     asyncio.run(_produce(address, "t", b"one"))
@@ -124,10 +133,10 @@ def test_life_of_the_java_broker(millrace: Command, home: Path) -> None:
     assert moved != address
     assert [(b"one", log_append_time)] == asyncio.run(_consume(moved, "t"))
 
-    last = state.load(home)
+    last = _process(home)
     assert millrace("kafka", "wipe", "--yes").returncode == 0
     assert not home.exists()
-    assert not process.lives(last.pid, last.born)
+    assert not process.lives(*last)
 
 
 @needs_java
@@ -136,8 +145,7 @@ def test_killed_broker_starts_again_with_its_data(millrace: Command, home: Path)
     millrace("kafka", "up")
     asyncio.run(_create(_address(millrace), "t"))
     asyncio.run(_produce(_address(millrace), "t", b"one"))
-    last = state.load(home)
-    process.stop(last.pid, last.born, grace=0)
+    process.stop(*_process(home), grace=0)
 
     assert millrace("kafka", "status").returncode == 1
     assert millrace("kafka", "up").returncode == 0
@@ -184,9 +192,9 @@ def test_life_of_the_mock_cluster(millrace: Command, bare_machine: dict[str, str
     asyncio.run(_produce(address, "t", b"one"))
     assert [value for value, _ in asyncio.run(_consume(address, "t", group="g"))] == [b"one"]
 
-    last = state.load(home)
+    last = _process(home)
     assert "in memory and is gone" in millrace("kafka", "down").stdout
-    assert not process.lives(last.pid, last.born)
+    assert not process.lives(*last)
 
 
 def test_limits_of_the_mock_cluster_are_what_its_notice_says(

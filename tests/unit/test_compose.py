@@ -45,7 +45,7 @@ def test_docker_accepts_the_file() -> None:
         pytest.skip("no docker")
     if subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode != 0:
         pytest.skip("docker has no Compose plugin")
-    command = ["docker", "compose", "-f", ROOT / "docker-compose.yml", "config", "--quiet"]
+    command = ["docker", "compose", "-f", str(ROOT / "docker-compose.yml"), "config", "--quiet"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
 
     assert (done.returncode, done.stderr) == (0, "")
@@ -103,13 +103,13 @@ def test_workers_wait_for_a_healthy_kafka(compose: Any) -> None:
 
 def test_workers_can_be_scaled(compose: Any) -> None:
     worker = compose["services"]["worker"]
-    ((first, last, inside),) = (
-        re.fullmatch(r"127\.0\.0\.1:(\d+)-(\d+):(\d+)", p).groups() for p in worker["ports"]
-    )
+    ports = re.fullmatch(r"127\.0\.0\.1:(\d+)-(\d+):(\d+)", *worker["ports"])
+    assert ports is not None
+    first, last, inside = map(int, ports.groups())
 
     assert "container_name" not in worker
-    assert int(last) - int(first) >= 9
-    assert int(inside) == Settings.model_fields["web_port"].default
+    assert last - first >= 9
+    assert inside == Settings.model_fields["web_port"].default
     # An anonymous volume: two workers on one data directory would be refused.
     assert worker["volumes"] == ["/var/lib/millrace"]
 

@@ -10,7 +10,12 @@ from models.activity import ActivityEvent, EnrichedActivity, enriched, page_coun
 from models.record import CODES, Decoder, Invalid, encode, event_time, twin
 
 NOW = 1_800_000_000_000
-GOOD: dict[str, Any] = {"event_id": "e1", "user_id": "u1", "action": "view", "timestamp": "2026-01-31T12:00:00Z"}
+GOOD: dict[str, Any] = {
+    "event_id": "e1",
+    "user_id": "u1",
+    "action": "view",
+    "timestamp": "2026-01-31T12:00:00Z",
+}
 
 decoder = Decoder(ActivityEvent, max_bytes=2000, max_future=timedelta(hours=24))
 
@@ -83,7 +88,12 @@ def test_any_bytes_are_an_event_or_invalid(value: bytes) -> None:
     assert isinstance(event, Invalid)
 
 
-@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda c: st.lists(c) | st.dictionaries(st.text(), c)))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(),
+        lambda c: st.lists(c) | st.dictionaries(st.text(), c),
+    )
+)
 def test_any_value_of_a_field_is_accepted_or_explained(value: Any) -> None:
     for field in ("event_id", "action", "timestamp", "page", "amount", "attributes"):
         (event,) = decoder.many(

@@ -179,7 +179,9 @@ async def test_any_history_restores_what_the_owners_committed(seed: int, tmp_pat
     for step in range(120):
         action = rand.choices(["commit", "takeover", "restart", "zombie", "compact"], [10, 1, 1, 3, 1])[0]
         if action == "commit":
-            rows = {rand.choice("abcdefgh"): rand.choice([None, b"%d" % step]) for _ in range(rand.randint(1, 4))}
+            rows = {
+                rand.choice("abcdefgh"): rand.choice([None, b"%d" % step]) for _ in range(rand.randint(1, 4))
+            }
             await current.commit(changes(**rows), at(step))
             position = at(step)
             truth = {k: v for k, v in (truth | rows).items() if v is not None}

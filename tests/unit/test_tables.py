@@ -104,7 +104,8 @@ def first_sightings(events: Sequence[Event]) -> list[int]:
 
 
 event_lists = st.lists(
-    st.builds(Event, st.sampled_from(["a", "b", "c", "d", "a\0", ""]), st.integers(0, 450).map(float)), max_size=60
+    st.builds(Event, st.sampled_from(["a", "b", "c", "d", "a\0", ""]), st.integers(0, 450).map(float)),
+    max_size=60,
 )
 sizes = st.lists(st.integers(1, 9), min_size=1, max_size=4)
 slow = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -113,9 +114,17 @@ slow = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCh
 @given(events=event_lists, sizes=sizes, lose_disk=st.booleans(), restart=st.integers(1, 5))
 @slow
 async def test_seen_is_its_definition_however_the_events_are_cut(
-    events: list[Event], sizes: list[int], lose_disk: bool, restart: int, tmp_path_factory: pytest.TempPathFactory
+    events: list[Event],
+    sizes: list[int],
+    lose_disk: bool,
+    restart: int,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    log, table, folder = MemoryLog(), SeenTable("seen", ttl=timedelta(seconds=TTL)), tmp_path_factory.mktemp("seen")
+    log, table, folder = (
+        MemoryLog(),
+        SeenTable("seen", ttl=timedelta(seconds=TTL)),
+        tmp_path_factory.mktemp("seen"),
+    )
     state = await state_of(log, folder / "0", table)
     found: list[int] = []
     for number, (first, part) in enumerate(cut(events, sizes), 1):
@@ -230,7 +239,9 @@ def test_a_window_has_whole_seconds() -> None:
         WindowTable("t", size=timedelta(milliseconds=1500), value=Count())
 
 
-@given(st.lists(st.tuples(st.sampled_from(["purchase", "refund"]), st.integers(-(10**9), 10**9)), max_size=50))
+@given(
+    st.lists(st.tuples(st.sampled_from(["purchase", "refund"]), st.integers(-(10**9), 10**9)), max_size=50)
+)
 def test_sales_are_exact_to_the_penny(sales: list[tuple[str, int]]) -> None:
     totals = SalesTotals()
     total = totals.zero()

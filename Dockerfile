@@ -1,0 +1,36 @@
+FROM python:3.11-slim AS build
+
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN python -m venv /venv
+WORKDIR /src
+# Before the sources: a change of them does not install the dependencies anew.
+COPY requirements.lock ./
+RUN /venv/bin/pip install --require-hashes -r requirements.lock
+COPY pyproject.toml README.md ./
+COPY models ./models
+COPY tables ./tables
+COPY agents ./agents
+COPY app ./app
+RUN /venv/bin/pip install --no-deps .
+
+
+FROM python:3.11-slim
+
+RUN useradd --system --uid 10001 --no-create-home millrace \
+    && install -d -o millrace -g millrace /var/lib/millrace
+COPY --from=build /venv /venv
+ENV PATH=/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    MILLRACE_STATE_DIR=/var/lib/millrace \
+    MILLRACE_WEB_HOST=0.0.0.0
+# By number, so that Kubernetes can see that it is not root.
+USER 10001
+WORKDIR /var/lib/millrace
+# After its owner is set, so that a new volume belongs to the user. One volume a container: workers do not share state.
+VOLUME /var/lib/millrace
+EXPOSE 6066
+STOPSIGNAL SIGTERM
+# The long start is a restore of large tables.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 \
+    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:6066/health', timeout=4)"]
+CMD ["faust", "-A", "app", "worker", "-l", "info"]

@@ -1,0 +1,140 @@
+"""`millrace kafka`: a Kafka for this machine."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from app import kafka
+from app.kafka.local import data_size
+from app.kafka.state import home_of
+from app.settings import settings
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Show what the user can do something about without a traceback."""
+    try:
+        yield
+    except kafka.KafkaUnavailable as exc:
+        raise click.ClickException(str(exc)) from exc
+
+
+@click.group()
+def command() -> None:
+    """Start, stop, show or delete the local Kafka.
+
+    \b
+    It is the first of these that exists:
+      1. KAFKA_BOOTSTRAP_SERVERS: an outside Kafka, used as it is
+      2. Java 17+ with Maven:     Apache Kafka as a process of its own
+      3. Docker Compose:          Apache Kafka in a container
+      4. confluent-kafka:         librdkafka's mock cluster, in memory, for a first look
+    Its data is in the folder `kafka` of MILLRACE_STATE_DIR (.millrace).
+
+    \b
+    Examples:
+      millrace kafka up
+      millrace kafka status
+      millrace kafka down
+    """  # noqa: D301 (click wants the character, not the two)
+
+
+@command.command()
+@click.option(
+    "--port", type=click.IntRange(1, 65535), help="Loopback port; default: the former one or any free one."
+)
+def up(port: int | None) -> None:
+    """Start Kafka and wait until it answers; keep one that runs.
+
+    It goes on after this command, the terminal and Ctrl-C, until `millrace kafka down`.
+
+    \b
+    Examples:
+      millrace kafka up
+      millrace kafka up --port 9092
+      MILLRACE_STATE_DIR=/tmp/try millrace kafka up
+    """  # noqa: D301 (click wants the character, not the two)
+    with _plain_errors():
+        kafka.up(settings(), port=port, echo=click.echo)
+
+
+@command.command()
+def down() -> None:
+    """Stop the local Kafka and keep its data.
+
+    \b
+    Example:
+      millrace kafka down
+    """  # noqa: D301 (click wants the character, not the two)
+    with _plain_errors():
+        kafka.down(settings(), echo=click.echo)
+
+
+@command.command()
+def status() -> None:
+    """Show which Kafka is used; exit with 0 if it is up, with 1 if not.
+
+    \b
+    Examples:
+      millrace kafka status
+      millrace kafka status >/dev/null || millrace kafka up
+    """  # noqa: D301 (click wants the character, not the two)
+    with _plain_errors():
+        running = kafka.status(settings())
+    if running is None:
+        outside = settings().kafka_bootstrap_servers
+        click.echo(
+            f"Nothing listens at KAFKA_BOOTSTRAP_SERVERS={outside}."
+            if outside
+            else "Kafka is not running: start it with `millrace kafka up`."
+        )
+        sys.exit(1)
+    click.echo(f"kind     {running.kind}")
+    click.echo(f"address  {running.bootstrap}")
+    if running.pid is not None:
+        click.echo(f"pid      {running.pid}")
+    click.echo(f"data     {_data(running.kind)}")
+
+
+@command.command()
+@click.option("--yes", is_flag=True, help="Do not ask, and stop Kafka first if it runs.")
+def wipe(yes: bool) -> None:
+    """Delete all data of the local Kafka: topics, records and consumer groups.
+
+    Workers rebuild their tables from Kafka, so without it they begin from nothing. An outside Kafka is
+    never touched; of Docker Compose it deletes all the project's volumes.
+
+    \b
+    Examples:
+      millrace kafka wipe
+      millrace kafka wipe --yes
+    """  # noqa: D301 (click wants the character, not the two)
+    local = settings().model_copy(update={"kafka_bootstrap_servers": None})
+    home = home_of(local)
+    if not home.exists():
+        click.echo(f"Nothing to delete: {home} does not exist.")
+        return
+    with _plain_errors():
+        if kafka.status(local) is not None:
+            if not yes:
+                raise click.ClickException(
+                    "Kafka runs: stop it first with `millrace kafka down`, or give --yes."
+                )
+            kafka.down(local, echo=lambda _message: None)
+        if not yes:
+            click.confirm(f"Delete all data of Kafka in {home} ({_megabytes()})?", abort=True)
+        kafka.wipe(local)
+    click.echo(f"Deleted {home}.")
+
+
+def _data(kind: str) -> str:
+    """Where the data is and how much, for a reader."""
+    if kind == "java":
+        return f"{_megabytes()} in {home_of(settings())}"
+    return {"compose": "in a volume of Docker", "mock": "in memory only"}.get(kind, "not ours")
+
+
+def _megabytes() -> str:
+    return f"{data_size(settings()) / 1e6:.1f} MB"

@@ -1,0 +1,134 @@
+"""Record batches on their way into the partitions of a topic."""
+
+import asyncio
+from functools import lru_cache
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
+from aiokafka.partitioner import murmur2
+
+from app.sources.record import Record
+
+# How long Kafka may confirm nothing before we give up; an election or a restart of a broker fits in.
+CONFIRM_SECONDS = 30.0
+# Uncompressed bytes in a batch; below the 1 MB that a broker takes by default, also where nothing compresses.
+BATCH_BYTES = 512 * 1024
+
+
+class SendError(Exception):
+    """Kafka did not take the records.
+
+    Attributes:
+        confirmed: records that Kafka has confirmed; the others may be there or not.
+    """
+
+    def __init__(self, text: str, confirmed: int = 0) -> None:
+        super().__init__(text)
+        self.confirmed = confirmed
+
+
+class Batches:
+    """One open batch for each partition, and the batches on their way.
+
+    aiokafka keeps one batch of a partition in flight, so records keep their order; `add` waits where a
+    partition's batch before is still on its way, which bounds the memory.
+
+    Args:
+        producer: started, with `max_batch_size` of `BATCH_BYTES`.
+        topic: where the records go.
+        partitions: all partitions of the topic, ascending.
+
+    Attributes:
+        confirmed: number of records that Kafka has confirmed.
+    """
+
+    def __init__(self, producer: AIOKafkaProducer, topic: str, partitions: list[int]) -> None:
+        self._producer, self._topic, self._partitions = producer, topic, partitions
+        self._open = {partition: producer.create_batch() for partition in partitions}
+        self._underway: dict[asyncio.Future[object], int] = {}
+        self._keyless = 0
+        self.confirmed = 0
+        count = len(partitions)
+        # Bounded: a file may have any number of keys. murmur2 takes microseconds, the cache a tenth of one.
+        self._partition = lru_cache(maxsize=1 << 17)(
+            lambda key: partitions[(murmur2(key) & 0x7FFFFFFF) % count]
+        )
+
+    async def add(self, record: Record) -> None:
+        """Put a record into its partition's batch; where that is full, it leaves first.
+
+        Raises:
+            SendError: Kafka refuses a batch, or has confirmed none for `CONFIRM_SECONDS`.
+        """
+        if record.key is None:
+            self._keyless += 1
+            partition = self._partitions[self._keyless % len(self._partitions)]
+        else:
+            partition = self._partition(record.key)
+        # No event time as timestamp: the broker's retention would delete old events at once.
+        if self._open[partition].append(timestamp=None, key=record.key, value=record.value) is None:
+            await self._submit(partition)
+            self._open[partition].append(timestamp=None, key=record.key, value=record.value)
+
+    async def flush(self) -> None:
+        """Let all batches leave that hold anything.
+
+        Raises:
+            SendError: as in `add`.
+        """
+        for partition in self._partitions:
+            if self._open[partition].record_count():
+                await self._submit(partition)
+
+    async def confirm(self) -> None:
+        """Let all batches leave, and wait for their confirmation.
+
+        Raises:
+            SendError: as in `add`.
+        """
+        await self.flush()
+        while self._underway:
+            done, _ = await asyncio.wait(
+                self._underway, timeout=CONFIRM_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            )
+            if not done:
+                raise self._silence()
+            self._settle()
+
+    async def _submit(self, partition: int) -> None:
+        self._settle()
+        batch = self._open[partition]
+        self._open[partition] = self._producer.create_batch()
+        batch.close()
+        try:
+            future = await self._producer.send_batch(batch, self._topic, partition=partition)
+        except KafkaTimeoutError:
+            raise self._silence() from None
+        except KafkaError as exc:
+            raise self._failure(exc) from exc
+        # After the first failure nobody asks for the others; asyncio would complain of each.
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._underway[future] = batch.record_count()
+
+    def _settle(self) -> None:
+        for future in [future for future in self._underway if future.done()]:
+            records = self._underway.pop(future)
+            error = future.exception()
+            if error is not None:
+                raise self._failure(error) from error
+            self.confirmed += records
+
+    def _silence(self) -> SendError:
+        return SendError(
+            f"Kafka has confirmed nothing for {CONFIRM_SECONDS:.0f} s ({self.confirmed:,} records before)",
+            self.confirmed,
+        )
+
+    def _failure(self, error: BaseException) -> SendError:
+        hint = ""
+        if isinstance(error, MessageSizeTooLargeError):
+            hint = " Raise max.message.bytes of the topic, or take the largest lines out."
+        return SendError(
+            f"Kafka refused a batch for {self._topic}, after {self.confirmed:,} records: {error}{hint}",
+            self.confirmed,
+        )

@@ -1,0 +1,238 @@
+"""The main job on real Kafka: what goes in, what comes out, what can be asked."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.service import Service
+
+pytestmark = pytest.mark.kafka
+
+GOOD: dict[str, Any] = {
+    "event_id": "good",
+    "user_id": "u1",
+    "action": "view",
+    "timestamp": "2026-01-31T12:00:00Z",
+}
+
+
+def event(**fields: Any) -> tuple[bytes, bytes]:
+    made = GOOD | fields
+    return made["user_id"].encode(), json.dumps(made).encode()
+
+
+# Every kind of bad input: the code, its value, and the value that mends it (None: as it is, by a setting).
+BAD: dict[str, tuple[bytes | None, bytes | None]] = {
+    "tombstone": (None, b"{}"),
+    "not-json": (b'{"event_id": "x"', b"{}"),
+    "missing-field": (json.dumps({k: v for k, v in GOOD.items() if k != "action"}).encode(), b"{}"),
+    "wrong-type": (json.dumps(GOOD | {"amount": "3"}).encode(), b"{}"),
+    "out-of-range": (json.dumps(GOOD | {"action": "fly"}).encode(), b"{}"),
+    "impossible-time": (json.dumps(GOOD | {"timestamp": "2999-01-01T00:00:00Z"}).encode(), b"{}"),
+    "too-large": (
+        event(event_id="mended too-large", user_id="too-large", attributes={"a": "x" * 300_000})[1],
+        None,
+    ),
+}
+
+
+def headers(record: Any) -> dict[str, str]:
+    return {key: value.decode() for key, value in record.headers}
+
+
+@pytest.mark.parametrize("code", BAD)
+def test_bad_input_is_a_dead_letter_and_can_be_replayed(shared: Service, code: str) -> None:
+    service, (bad, mended) = shared, BAD[code]
+    service.workers[0].wait_ready()
+    key = code.encode()
+    service.send(
+        "activity.raw",
+        [
+            event(event_id=f"before {code}", user_id=code),
+            (key, bad),
+            event(event_id=f"after {code}", user_id=code),
+        ],
+    )
+    service.wait_done()
+    (letter,) = [r for r in service.read("activity.dead-letters") if r.key == key]
+    assert (letter.value, headers(letter)["code"]) == (bad, code)
+    assert headers(letter)["reason"].endswith(".")
+    raw = next(r for r in service.read("activity.raw") if (r.key, r.value) == (key, bad))
+    origin = f"{service.topic('activity.raw')}/{raw.partition}/{raw.offset}"
+    assert headers(letter)["origin"] == origin
+    assert int(headers(letter)["time"]) == raw.timestamp
+    enriched = [json.loads(r.value)["event_id"] for r in service.read("activity.enriched") if r.key == key]
+    assert enriched == [f"before {code}", f"after {code}"]
+
+    assert f"{origin}  {code}:" in service.command("dead-letters", "list").stdout
+    shown = service.command("dead-letters", "show", origin).stdout
+    assert headers(letter)["reason"] in shown
+    if mended is None:  # a setting mends it
+        assert service.workers.pop().stop() == 0
+        service.worker(MILLRACE_MAX_EVENT_BYTES="400000").wait_ready()
+        service.command("dead-letters", "replay", "--code", code)
+    else:
+        file = service.folder / "mended.json"
+        file.write_bytes(event(event_id=f"mended {code}", user_id=code)[1])
+        service.command("dead-letters", "replay", origin, "--value", str(file))
+    service.wait_done()
+    replayed = [r for r in service.read("activity.enriched") if r.key == key][-1]
+    assert json.loads(replayed.value)["event_id"] == f"mended {code}"
+    assert headers(replayed)["origin"] == origin
+
+
+@pytest.fixture(scope="module")
+def shared(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service that several tests use, each with a key of its own."""
+    with Service(kafka, tmp_path_factory.mktemp("shared")) as service:
+        service.worker().wait_ready()
+        yield service
+
+
+def test_outputs_and_tables(service: Service) -> None:
+    worker = service.worker().wait_ready()
+    service.send(
+        "activity.raw",
+        [
+            event(event_id="1", page="/a"),
+            event(event_id="2", page="/a", user_id="u2"),
+            event(event_id="1", page="/a"),
+            event(event_id="3", page="/a", timestamp=1769860861),
+            event(event_id="4", action="purchase", amount=1000.5, country="FR"),
+            event(event_id="5", action="refund", amount=-0.3, country="FR", timestamp=1769860800_500),
+            event(event_id="6", action="purchase", amount=0.1),
+        ],
+    )
+    service.wait_done()
+    enriched = {json.loads(r.value)["event_id"]: r for r in service.read("activity.enriched")}
+    assert sorted(enriched) == ["1", "2", "3", "4", "5", "6"]
+    assert enriched["2"].key == b"u2"
+    found = json.loads(enriched["4"].value)
+    assert (found["risk_level"], found["region"], found["timestamp"]) == ("high", "Europe", 1769860800.0)
+    for record in enriched.values():
+        topic, partition, offset = headers(record)["origin"].rsplit("/", 2)
+        raw = next(
+            r
+            for r in service.read("activity.raw")
+            if (r.partition, r.offset) == (int(partition), int(offset))
+        )
+        assert (topic, raw.key) == (service.topic("activity.raw"), record.key)
+        assert json.loads(raw.value)["event_id"] == json.loads(record.value)["event_id"]
+
+    counts: dict[tuple[int, int], int] = {}
+    for record in service.read("activity.page-counts"):
+        assert record.key == b"/a"
+        count = json.loads(record.value)
+        counts[count["partition"], count["window_start"]] = count["views"]
+    assert Counter(counts.values()) == ({1: 3} if len(counts) == 3 else {2: 1, 1: 1})
+
+    answer = worker.get("/tables/page-views//a").json()
+    assert [(w["start"], w["views"]) for w in answer["windows"]] == [
+        ("2026-01-31T12:00:00Z", 2),
+        ("2026-01-31T12:01:00Z", 1),
+    ]
+    assert answer["total"] == {"views": 3}
+    assert answer["partitions"] == {"held": [0, 1, 2, 3], "of": 4}
+    later = worker.get("/tables/page-views//a", **{"from": "2026-01-31T12:01", "to": 1769860920}).json()
+    assert later["total"] == {"views": 1}
+    sales = worker.get("/tables/sales/FR").json()
+    assert sales["total"] == {"purchases": 1, "refunds": 1, "amount": 1000.2}
+    assert worker.get("/tables/sales/unknown").json()["total"]["amount"] == 0.1
+    seen = worker.get("/tables/seen/1").json()
+    assert seen["timestamp"] == "2026-01-31T12:00:00Z"
+    names = [t["name"] for t in worker.get("/tables").json()["tables"]]
+    assert names == ["page-views", "sales", "seen"]
+    health = worker.get("/health").json()
+    assert health["status"] == "ok"
+    assert [p["lag"] for p in health["partitions"]] == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/nothing", 404),
+        ("/table", 404),
+        ("/router", 404),
+        ("/tables/none/key", 404),
+        ("/tables/seen/none", 404),
+        ("/tables/page-views//a?from=yesterday", 400),
+        ("/tables/page-views//a?to=1e400", 400),
+        ("/tables/page-views//a?limit=0", 400),
+        ("/tables/page-views//a?limit=x", 400),
+    ],
+)
+def test_errors_of_the_views_are_problems(shared: Service, path: str, status: int) -> None:
+    answer = shared.workers[-1].wait_ready().get(path)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["status"] == status
+    assert len(answer.json()["detail"]) > 20
+
+
+def test_the_service_goes_on_with_its_state(service: Service) -> None:
+    first = service.worker().wait_ready()
+    service.send("activity.raw", [event(event_id=str(n), page="/a") for n in range(100)])
+    service.wait_done()
+    assert first.stop() == 0
+    second = service.worker().wait_ready()
+    service.send("activity.raw", [event(event_id=str(n), page="/a") for n in range(50, 150)])
+    service.wait_done()
+    assert second.get("/tables/page-views//a").json()["total"] == {"views": 150}
+    assert len(service.read("activity.enriched")) == 150
+
+
+def test_the_state_is_restored_on_another_disk(service: Service) -> None:
+    first = service.worker("0").wait_ready()
+    service.send(
+        "activity.raw", [event(event_id=str(n), page="/a", user_id=f"u{n % 7}") for n in range(1000)]
+    )
+    service.wait_done()
+    assert first.stop() == 0
+    second = service.worker("1").wait_ready()
+    assert second.get("/tables/page-views//a").json()["total"] == {"views": 1000}
+    assert second.get("/tables/seen/999").status_code == 200
+
+
+def test_a_data_directory_is_for_one_worker(service: Service) -> None:
+    service.worker("0").wait_ready()
+    second = service.worker("0")
+    assert second.process.wait(30) == 1
+    assert "is in use by another worker" in second.log.read_text()
+    assert "MILLRACE_WORKER" in second.log.read_text()
+
+
+def test_a_worker_refuses_topics_that_are_not_as_declared(service: Service) -> None:
+    service.command("topics", MILLRACE_PARTITIONS="3")
+    worker = service.worker()
+    assert worker.process.wait(30) == 1
+    assert "has 3 partitions, 4 are declared: set MILLRACE_PARTITIONS=3" in worker.log.read_text()
+    assert "Traceback" not in worker.log.read_text()
+    refused = service.command("topics", MILLRACE_PARTITIONS="3", MILLRACE_RETENTION="P1D", check=False)
+    assert refused.returncode == 1
+    assert "retention.ms is 604800000, 86400000 is declared" in refused.stderr
+    assert "ok" in service.command("topics", MILLRACE_PARTITIONS="3").stdout
+
+
+def test_a_worker_without_kafka_says_so(service: Service) -> None:
+    worker = service.worker(KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1")
+    assert worker.process.wait(60) == 1
+    assert "Kafka does not answer at 127.0.0.1:1" in worker.log.read_text()
+
+
+def test_a_wrong_setting_says_so(service: Service) -> None:
+    done = service.command("topics", check=False, MILLRACE_PARTITIONS="many")
+    assert done.returncode == 1
+    assert "MILLRACE_PARTITIONS" in done.stderr
+    assert "many" in done.stderr
+
+
+def test_tail_shows_the_last_records(service: Service) -> None:
+    service.command("topics")
+    service.send("activity.raw", [event(event_id=str(n)) for n in range(20)])
+    lines = service.command("tail", "-n", "3", service.topic("activity.raw")).stdout.splitlines()
+    assert [json.loads(line.split("\t")[2])["event_id"] for line in lines] == ["17", "18", "19"]
+    missing = service.command("tail", "none", check=False)
+    assert (missing.returncode, "there is no topic 'none'" in missing.stderr) == (1, True)
