@@ -9,7 +9,7 @@ from typing import Any
 
 def __getattr__(name: str) -> Any:
     if name == "app":
-        from app.main import app
+        from app.main import app  # noqa: PLC0415 (on first use, see above)
 
         return app
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,7 +1,7 @@
 """The whole service in one place: app, topics, agents and web views."""
 
-import agents.activity
-import app.web.views  # noqa: F401 (imported for its views)
+from agents import activity
 from app.service import app
+from app.web import views
 
-__all__ = ["agents", "app"]
+__all__ = ["activity", "app", "views"]

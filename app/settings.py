@@ -8,7 +8,8 @@ from datetime import timedelta
 from functools import cache
 from pathlib import Path
 
-from pydantic import Field
+import click
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -57,11 +58,24 @@ class Settings(BaseSettings):
         return self.state_dir / "data" / f"{self.app_id}-{self.worker}"
 
 
+class SettingsError(click.ClickException):
+    """Settings in the environment that are not valid; both command lines print it as one message."""
+
+
 @cache
 def settings() -> Settings:
     """Read the settings once.
 
     Raises:
-        pydantic.ValidationError: a variable has a value that is not allowed.
+        SettingsError: a variable has a value that is not allowed.
     """
-    return Settings()
+    try:
+        return Settings()
+    except ValidationError as exc:
+        lines = [f"  {_variable(str(e['loc'][0]))}={e['input']}: {e['msg']}" for e in exc.errors()]
+        raise SettingsError("settings in the environment are not valid:\n" + "\n".join(lines)) from None
+
+
+def _variable(name: str) -> str:
+    prefix = Settings.model_config["env_prefix"]
+    return (name if name.isupper() else f"{prefix}{name}").upper()

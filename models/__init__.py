@@ -1,0 +1,1 @@
+"""The Records, one family a file, with the rules that need nothing but a Record."""

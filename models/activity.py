@@ -1,6 +1,6 @@
 """User activity and purchases: the Records, and the rules that need nothing but an event."""
 
-from typing import Annotated, Any, Literal, Optional
+from typing import Annotated, Any, Literal
 
 import faust
 import msgspec
@@ -31,20 +31,20 @@ class ActivityEvent(faust.Record):
     user_id: Id
     action: Action
     timestamp: EventTime
-    page: Optional[Annotated[str, Meta(min_length=1, max_length=2048)]] = None
-    amount: Optional[Annotated[float, Meta(ge=-1e9, le=1e9)]] = None
-    quantity: Optional[Annotated[int, Meta(ge=-1_000_000_000, le=1_000_000_000)]] = None
-    currency: Optional[Annotated[str, Meta(pattern="^[A-Z]{3}$")]] = None
-    country: Optional[Annotated[str, Meta(min_length=1, max_length=64)]] = None
-    session_id: Optional[Id] = None
-    attributes: Optional[Annotated[dict[str, Any], Meta(max_length=64)]] = None
+    page: Annotated[str, Meta(min_length=1, max_length=2048)] | None = None
+    amount: Annotated[float, Meta(ge=-1000000000.0, le=1000000000.0)] | None = None
+    quantity: Annotated[int, Meta(ge=-1000000000, le=1000000000)] | None = None
+    currency: Annotated[str, Meta(pattern="^[A-Z]{3}$")] | None = None
+    country: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+    session_id: Id | None = None
+    attributes: Annotated[dict[str, Any], Meta(max_length=64)] | None = None
 
 
 class EnrichedActivity(ActivityEvent):
     """An `ActivityEvent` seen for the first time, with what we know about it."""
 
     risk_level: RiskLevel = "low"
-    region: Optional[str] = None
+    region: str | None = None
 
 
 class PageCount(faust.Record):

@@ -5,7 +5,7 @@ defaults: created and decoded some thirty times faster than the Record itself, a
 decoded.
 """
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
@@ -86,7 +86,7 @@ CODES = {
 
 
 @cache
-def _twin(record: type[faust.Record]) -> type[msgspec.Struct]:
+def _twin(record: Any) -> type[msgspec.Struct]:
     options = record._options
     required = [(name, typ) for name, typ in options.fields.items() if name not in options.optionalset]
     optional = [
@@ -100,7 +100,8 @@ def _twin(record: type[faust.Record]) -> type[msgspec.Struct]:
 
 def twin(record: type[R]) -> type[R]:
     """Return the Record's compiled twin: called like the Record, with the same attributes."""
-    return cast(type[R], _twin(record))
+    # mypy takes a generic class for a function without a hash.
+    return cast(type[R], _twin(cast(Hashable, record)))
 
 
 encode = msgspec.json.Encoder().encode
@@ -137,7 +138,7 @@ class Decoder(Generic[R]):
         self.max_bytes = max_bytes
         self.max_future = max_future.total_seconds()
         self.time_field = time_field
-        self._decode = msgspec.json.Decoder(_twin(record), dec_hook=_decode_time).decode
+        self._decode = msgspec.json.Decoder(twin(record), dec_hook=_decode_time).decode
 
     def many(self, records: Iterable[FromKafka]) -> list[Any]:
         """Decode a batch; in place of a value that is not an event stands an `Invalid`."""

@@ -1,0 +1,1 @@
+"""The state log, and the types of tables that live in it."""

@@ -71,7 +71,7 @@ class Position(msgspec.Struct, array_like=True):
         watermark: the largest event time that was applied, seconds since the epoch.
     """
 
-    offsets: dict[str, int] = {}  # noqa: RUF012 (msgspec copies it for each instance)
+    offsets: dict[str, int] = {}
     watermark: float = 0.0
 
     def encode(self) -> bytes:

@@ -143,7 +143,9 @@ class Sightings:
         watermarks, origins = batch.watermarks, batch.origins
         ids = [event.event_id.encode() for event in batch.events]
         buckets = [int(watermark // ttl) for watermark in watermarks]
-        prefixes = {bucket: table.id_prefix(bucket) for number in set(buckets) for bucket in (number - 1, number)}
+        prefixes = {
+            bucket: table.id_prefix(bucket) for number in set(buckets) for bucket in (number - 1, number)
+        }
         keys = [prefixes[bucket] + event_id for bucket, event_id in zip(buckets, ids, strict=True)]
         before = [prefixes[bucket - 1] + event_id for bucket, event_id in zip(buckets, ids, strict=True)]
         stored = self._out.read(keys)

@@ -96,7 +96,9 @@ class State:
         self.epoch = await self._log.append([Entry(FENCE, b"", [])])
         start = await self._log.start()
         if self._next > self.epoch:
-            self._store.reset(f"is ahead of its state log ({self._next} > {self.epoch}: the topic is a new one)")
+            self._store.reset(
+                f"is ahead of its state log ({self._next} > {self.epoch}: the topic is a new one)"
+            )
             self._load()
         elif self._next < start and self._next:
             self._store.reset(f"ends at {self._next}, before the start of its state log ({start})")

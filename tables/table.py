@@ -26,15 +26,17 @@ class Range:
 
 
 class Reader(Protocol):
-    """Committed rows of one source partition, for queries.
+    """Committed rows of one source partition, for queries."""
 
-    Attributes:
-        partition: number of the source partition.
-        watermark: its largest event time, seconds since the epoch.
-    """
+    @property
+    def partition(self) -> int:
+        """Number of the source partition."""
+        ...
 
-    partition: int
-    watermark: float
+    @property
+    def watermark(self) -> float:
+        """Largest event time, seconds since the epoch."""
+        ...
 
     def get_committed(self, key: bytes) -> bytes | None:
         """Read one row."""
@@ -80,17 +82,22 @@ class Out(Reader, Protocol):
 
 
 class Batch(Protocol[E_co]):
-    """Events of one source partition.
+    """Events of one source partition."""
 
-    Attributes:
-        events: the valid events, in order.
-        origins: offset of each event's first appearance on the topic.
-        watermarks: for each event, the largest event time up to and with it.
-    """
+    @property
+    def events(self) -> Sequence[E_co]:
+        """The valid events, in order."""
+        ...
 
-    events: Sequence[E_co]
-    origins: Sequence[int]
-    watermarks: Sequence[float]
+    @property
+    def origins(self) -> Sequence[int]:
+        """Offset of each event's first appearance."""
+        ...
+
+    @property
+    def watermarks(self) -> Sequence[float]:
+        """For each event, the largest event time up to and with it."""
+        ...
 
     def __iter__(self) -> Iterator[E_co]: ...
 

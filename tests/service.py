@@ -133,7 +133,7 @@ class Service:
         return asyncio.run(collect())
 
     def read_once(self, topic: str) -> list[ConsumerRecord]:
-        """Return the records of a topic without the repeats of a crash: those with the same key and origin."""
+        """Return the records of a topic without the repeats of a crash (same key, origin and value)."""
         once = {(r.key, dict(r.headers)["origin"], r.value): r for r in self.read(topic)}
         return list(once.values())
 

@@ -38,7 +38,7 @@ def command() -> None:
       millrace kafka up
       millrace kafka status
       millrace kafka down
-    """  # noqa: D301 (click wants the character, not the two)
+    """
 
 
 @command.command()
@@ -55,7 +55,7 @@ def up(port: int | None) -> None:
       millrace kafka up
       millrace kafka up --port 9092
       MILLRACE_STATE_DIR=/tmp/try millrace kafka up
-    """  # noqa: D301 (click wants the character, not the two)
+    """
     with _plain_errors():
         kafka.up(settings(), port=port, echo=click.echo)
 
@@ -67,7 +67,7 @@ def down() -> None:
     \b
     Example:
       millrace kafka down
-    """  # noqa: D301 (click wants the character, not the two)
+    """
     with _plain_errors():
         kafka.down(settings(), echo=click.echo)
 
@@ -80,7 +80,7 @@ def status() -> None:
     Examples:
       millrace kafka status
       millrace kafka status >/dev/null || millrace kafka up
-    """  # noqa: D301 (click wants the character, not the two)
+    """
     with _plain_errors():
         running = kafka.status(settings())
     if running is None:
@@ -110,7 +110,7 @@ def wipe(yes: bool) -> None:
     Examples:
       millrace kafka wipe
       millrace kafka wipe --yes
-    """  # noqa: D301 (click wants the character, not the two)
+    """
     local = settings().model_copy(update={"kafka_bootstrap_servers": None})
     home = home_of(local)
     if not home.exists():

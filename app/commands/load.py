@@ -91,7 +91,7 @@ def command(
       millrace load events.ndjson.gz
       millrace load --as retail retail.csv.gz
       millrace load --as access-log --speed 60 access.log
-    """  # noqa: D301 (click wants the character backspace)
+    """
     from app.kafka import KafkaUnavailable, bootstrap  # noqa: PLC0415 (finding Kafka may start one)
 
     loading = Loading(files, mapping, limit)

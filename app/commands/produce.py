@@ -91,7 +91,7 @@ def command(
       millrace produce                          100 records/s, until Ctrl-C
       millrace produce --rate 0 --count 1000000
       millrace produce --start 2026-01-01T00:00:00Z --count 5000 --duplicates 0 --invalid 0
-    """  # noqa: D301 (click wants the character backspace)
+    """
     from app.kafka import KafkaUnavailable, bootstrap  # noqa: PLC0415 (finding Kafka may start one)
 
     records = synthetic.events(

@@ -3,6 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
@@ -12,7 +13,6 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
 from app.engine.engine import Engine, engine_of
-
 
 FETCH_WAIT_MS = 200
 
@@ -129,10 +129,8 @@ class Consumer(driver.Consumer):
         if not wanted:
             # aiokafka takes no partitions for all of them.
             self.engine.room.clear()
-            try:
+            with suppress(TimeoutError):
                 await asyncio.wait_for(self.engine.room.wait(), min(timeout, 0.1))
-            except TimeoutError:
-                pass
             return {}
         return await super()._getmany(wanted, timeout)  # type: ignore[no-any-return] # Faust has no types
 

@@ -1,4 +1,4 @@
-"""One source partition that this worker owns: restore, ordered commits, and starting again after a failure."""
+"""One source partition that this worker owns: restore, ordered commits, a new start after a failure."""
 
 import asyncio
 import logging
@@ -64,7 +64,8 @@ class Partition:
         self._outstanding = 0
         self._queue: deque[Staged] = deque()
         self._changed = asyncio.Event()
-        self._busy = False
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._failure: Exception | None = None
         self._failures = 0
         self._task: asyncio.Task[None] | None = None
@@ -109,6 +110,7 @@ class Partition:
         self.accepted, self.watermark = out.end, watermark
         self.state.stage(changes)
         self._queue.append(Staged(chunk, changes, deliveries, out.end, watermark))
+        self._idle.clear()
         self._changed.set()
 
     def fail(self, chunk: Chunk, failure: Exception) -> None:
@@ -150,7 +152,7 @@ class Partition:
             _forget(staged.deliveries)
             self.settle()
         self._queue.clear()
-        self._busy = False
+        self._idle.set()
 
     async def _acquire(self) -> None:
         began = time.monotonic()
@@ -177,13 +179,13 @@ class Partition:
     async def _commit(self) -> None:
         queue = self._queue
         while True:
-            self._busy = False
+            if not queue:
+                self._idle.set()
             while not queue and self._failure is None:
                 self._changed.clear()
                 await self._changed.wait()
             if self._failure is not None:
                 raise self._failure
-            self._busy = True
             await asyncio.gather(*queue[0].deliveries)
             # Whatever else has been delivered by now goes into the same commit.
             ready = 1
@@ -215,9 +217,8 @@ class Partition:
     async def drain(self, seconds: float) -> None:
         """Accept nothing more, and wait for what is under way to be committed."""
         self.tag = None
-        deadline = time.monotonic() + seconds
-        while (self._queue or self._busy) and self._failure is None and time.monotonic() < deadline:
-            await asyncio.sleep(0.005)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), seconds)
 
     async def close(self) -> None:
         """Stop, and release the state."""

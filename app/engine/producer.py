@@ -39,7 +39,7 @@ async def append(
     producer: AIOKafkaProducer,
     topic: str,
     partition: int,
-    records: Iterable[OutputRecord],
+    records: Iterable[tuple[bytes | None, bytes | None, Headers]],
     *,
     whole: bool = False,
 ) -> list[asyncio.Future[Any]]:

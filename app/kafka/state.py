@@ -19,7 +19,7 @@ MIN_FREE_BYTES = 1 << 30
 """Free disk below which no broker is started: Kafka halts when a write fails."""
 
 
-class KafkaUnavailable(Exception):  # noqa: N818 (the name reads better where it is caught)
+class KafkaUnavailable(Exception):
     """There is no Kafka to talk to; the message says what happened and what to do."""
 
 

@@ -14,7 +14,7 @@ Row = dict[str, str]
 JSON_SUFFIXES = {".ndjson", ".jsonl", ".json"}
 
 
-class Unmapped(ValueError):  # noqa: N818 (a verdict on a line, not a failure)
+class Unmapped(ValueError):
     """A row or line that cannot become an event; the text is the reason."""
 
 

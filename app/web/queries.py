@@ -64,7 +64,7 @@ def rows_of(query: Mapping[str, str]) -> Range:
             except (ValueError, OverflowError):
                 raise ProblemError(
                     400,
-                    f"{name}={text} is no time: write ISO-8601 (2026-01-31T12:00Z) or seconds since the epoch.",
+                    f"{name}={text} is no time: write ISO-8601 (2026-01-31T12:00Z) or epoch seconds.",
                 ) from None
     if limit := query.get("limit"):
         if not limit.isdecimal() or not 1 <= int(limit) <= MAX_ROWS:

@@ -102,7 +102,7 @@ def test_any_value_of_a_field_is_accepted_or_explained(value: Any) -> None:
         assert not isinstance(event, Invalid) or event.code in CODES
 
 
-@given(st.datetimes(min_value=datetime(1970, 1, 2), max_value=datetime(2100, 1, 1)))  # noqa: DTZ001 (naive on purpose)
+@given(st.datetimes(min_value=datetime(1970, 1, 2), max_value=datetime(2100, 1, 1)))
 def test_forms_of_a_time_agree(moment: datetime) -> None:
     seconds = moment.replace(tzinfo=UTC).timestamp()
     assert event_time(moment.isoformat()) == seconds

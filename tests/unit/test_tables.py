@@ -54,7 +54,8 @@ class Batch:
         self.at_end = self.folds.append
 
     def __iter__(self) -> Any:
-        for self.offset, event in zip(self.origins, self.events, strict=True):
+        for offset, event in zip(self.origins, self.events, strict=True):
+            self.offset = offset
             yield event
 
     async def commit(self) -> None:
