@@ -29,6 +29,7 @@ class Worker:
     """One worker process; `log` is what it prints."""
 
     def __init__(self, service: "Service", name: str, **settings: str) -> None:
+        self.name = name
         self.port = free_port()
         self.log = service.folder / f"worker-{name}.log"
         env = service.env | {"MILLRACE_WORKER": name, "MILLRACE_WEB_PORT": str(self.port)} | settings

@@ -1,6 +1,5 @@
 """`millrace run`: everything on this machine, until Ctrl-C."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -14,7 +13,6 @@ import click
 import httpx
 
 from app import kafka
-from app.admin import ensure
 from app.commands.common import run as run_coroutine
 from app.settings import settings
 
@@ -65,20 +63,17 @@ def _run(stack: ExitStack, rate: float) -> None:
     running = kafka.up(conf, echo=click.echo)
     if running.started:
         stack.callback(kafka.down, conf, echo=click.echo)
-    env = {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": running.bootstrap}
     logs = conf.state_dir / "logs"
     logs.mkdir(parents=True, exist_ok=True)
 
     from app.main import app  # noqa: PLC0415 (the whole service; not for --help)
 
-    created = run_coroutine(ensure(running.bootstrap, app.topic_specs.values()))
-    click.echo(f"Topics: {len(created)} checked, {sum(created.values())} created")
+    created = run_coroutine(app.ensure_topics())
+    click.echo(f"Topics: {len(created)} checked, {sum(created.values())} created.")
 
     worker_log = logs / "worker.log"
     worker = stack.enter_context(
-        _child(
-            "worker", [sys.executable, "-m", "faust", "-A", "app", "worker", "-l", "info"], worker_log, env
-        )
+        _child("worker", [sys.executable, "-m", "faust", "-A", "app", "worker", "-l", "info"], worker_log)
     )
     url = f"http://{conf.web_host}:{conf.web_port}"
     _await_health(worker, url, worker_log)
@@ -86,7 +81,7 @@ def _run(stack: ExitStack, rate: float) -> None:
     if rate:
         feed_log = logs / "produce.log"
         feed = stack.enter_context(
-            _child("source", [sys.executable, "-m", "app", "produce", "--rate", str(rate)], feed_log, env)
+            _child("source", [sys.executable, "-m", "app", "produce", "--rate", str(rate)], feed_log)
         )
         children["source"] = (feed, feed_log)
     click.echo(_welcome(url, rate, worker_log))
@@ -126,9 +121,7 @@ def _await_health(worker: subprocess.Popen[bytes], url: str, log: Path) -> None:
 
 
 @contextmanager
-def _child(
-    name: str, command: list[str], log: Path, env: dict[str, str]
-) -> Iterator[subprocess.Popen[bytes]]:
+def _child(name: str, command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run a program in a session of its own, so that Ctrl-C reaches only us; end it in order."""
     with log.open("wb") as out:
         child = subprocess.Popen(
@@ -136,7 +129,6 @@ def _child(
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
-            env=env,
             start_new_session=True,
         )
     try:

@@ -1,0 +1,25 @@
+"""The service with an ordinary, per-event Faust agent and a Faust table beside the batch agent."""
+
+import faust
+
+from app.main import app
+from app.settings import settings
+
+
+class Word(faust.Record):
+    word: str
+
+
+words = app.topic(settings().topic("words"), value_type=Word)
+counts = app.topic(settings().topic("counts"), key_type=str)
+table = app.Table("words", default=int, partitions=4)
+
+
+@app.agent(words)
+async def count_words(stream: faust.Stream[Word]) -> None:
+    async for word in stream.group_by(Word.word, name="by-word", partitions=4):
+        table[word.word] += 1
+        await counts.send(key=word.word, value=str(table[word.word]))
+
+
+__all__ = ["app"]
