@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import operator
+import socket
 from typing import Any, cast
 
 import faust
@@ -86,9 +87,9 @@ app = App(
     consumer_max_fetch_size=4 << 20,
     broker_max_poll_records=CHUNK_RECORDS,
     broker_commit_interval=1.0,
-    # The workers' names make them static members: a restart moves no partition. One that does not come
-    # back is missed after the session time-out.
-    consumer_group_instance_id=f"{settings().app_id}-{settings().worker}",
+    # Workers are static members of the group, known by machine and name: a restart moves no partition.
+    # One that does not come back is missed after the session time-out.
+    consumer_group_instance_id=f"{settings().app_id}-{socket.gethostname()}-{settings().worker}",
     broker_session_timeout=8.0,
     broker_heartbeat_interval=2.0,
     broker_max_poll_interval=2_000_000.0,  # a worker without partitions never polls

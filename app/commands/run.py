@@ -97,7 +97,7 @@ def _welcome(url: str, rate: float, log: Path) -> str:
     return f"""
 Millrace runs{fed}. Ask it:
   {url}/tables                           all tables
-  {url}/tables/page-views//home          views of a page, minute by minute
+  {url}/tables/page-views//products/0001 views of a page, minute by minute
   {url}/tables/sales/GB                  sales of a country
   {url}/health                           is it well, and how far behind
 Look at its results:   millrace tail -f activity.enriched

@@ -1,0 +1,49 @@
+"""What the documents say is what the code has."""
+
+import re
+from pathlib import Path
+
+from app.commands import COMMANDS
+from app.main import app
+from app.settings import Settings
+from models.activity import ActivityEvent
+from models.record import CODES
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+EVENTS = (ROOT / "docs" / "events.md").read_text()
+
+
+def test_readme_has_every_setting() -> None:
+    names = {
+        str(field.validation_alias or f"MILLRACE_{name.upper()}")
+        for name, field in Settings.model_fields.items()
+    }
+    assert set(re.findall(r"`((?:MILLRACE|KAFKA)_[A-Z_]+)`", README)) == names
+
+
+def test_docs_have_every_code_and_field() -> None:
+    named = set(re.findall(r"^\| `([^`]+)` \|", EVENTS, re.MULTILINE))
+    assert set(CODES) | set(ActivityEvent._options.fields) <= named
+
+
+def test_docs_have_every_topic_and_table() -> None:
+    topics = {name for name in app.topic_specs if not name.endswith(".state")}
+    tables = {table.name for source in app.engine.sources.values() for table in source.tables}
+    assert all(f"`{name}`" in EVENTS for name in topics | tables)
+
+
+def test_changelog_and_commands() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    assert all(f"`{name}`" in changelog for name in COMMANDS)
+
+
+def test_no_file_is_too_long() -> None:
+    folders = ("app", "agents", "models", "tables", "tests", "bench")
+    long = {
+        str(path): lines
+        for folder in folders
+        for path in (ROOT / folder).rglob("*.py")
+        if (lines := path.read_text().count("\n")) > 400
+    }
+    assert long == {}
