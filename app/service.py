@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import faust
 import uvloop
+from faust.exceptions import ImproperlyConfigured
 from yarl import URL
 
 from app.admin import TopicError, TopicSpec, ensure
@@ -43,6 +44,17 @@ class App(faust.App):
     topic_specs: dict[str, TopicSpec]
     kafka: str
 
+    def _check_agents(self) -> None:
+        readers = [(name, agent) for agent in self.agents.values() for name in agent.channel.topics]
+        for topic in self.engine.sources:
+            found = [agent for name, agent in readers if name == topic]
+            if len(found) > 1 or any(agent.concurrency > 1 for agent in found):
+                names = ", ".join(agent.name for agent in found)
+                raise ImproperlyConfigured(
+                    f"{topic} is read in batches, by one agent with concurrency 1 that keeps its order; "
+                    f"it has: {names}"
+                )
+
     async def ensure_topics(self) -> dict[str, bool]:
         """Create the topics that are missing, and check all of them; see `app.admin.ensure`."""
         running = status(settings())
@@ -60,10 +72,11 @@ class App(faust.App):
             SystemExit: with a sentence that says what to do.
         """
         try:
+            self._check_agents()
             self.data_directory = DataDirectory(settings().data_dir)
             self.kafka = bootstrap(settings())
             await self.ensure_topics()
-        except (DirectoryTakenError, KafkaUnavailable, TopicError) as exc:
+        except (ImproperlyConfigured, DirectoryTakenError, KafkaUnavailable, TopicError) as exc:
             raise SystemExit(f"millrace: {exc}") from None
         await super().on_first_start()
 

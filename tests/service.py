@@ -138,8 +138,8 @@ class Service:
         once = {(r.key, dict(r.headers)["origin"], r.value): r for r in self.read(topic)}
         return list(once.values())
 
-    def lag(self) -> int:
-        """Return how many raw events are not committed yet."""
+    def lag(self, topic: str = "activity.raw") -> int:
+        """Return how many events of a topic are not committed yet."""
 
         async def ask() -> int:
             consumer = AIOKafkaConsumer(
@@ -147,8 +147,7 @@ class Service:
             )
             await consumer.start()
             try:
-                topic = self.topic("activity.raw")
-                partitions = [TopicPartition(topic, n) for n in range(4)]
+                partitions = [TopicPartition(self.topic(topic), n) for n in range(4)]
                 ends = await consumer.end_offsets(partitions)
                 return sum([ends[p] - (await consumer.committed(p) or 0) for p in partitions])
             finally:
@@ -156,10 +155,10 @@ class Service:
 
         return asyncio.run(ask())
 
-    def wait_done(self, seconds: float = 120) -> None:
+    def wait_done(self, seconds: float = 120, topic: str = "activity.raw") -> None:
         """Wait until everything that was sent is processed and committed."""
         deadline = time.monotonic() + seconds
-        while (lag := self.lag()) > 0:
+        while (lag := self.lag(topic)) > 0:
             assert time.monotonic() < deadline, f"{lag} events are not processed after {seconds} s"
             for worker in self.workers:
                 assert worker.process.poll() in (None, -9, 0), worker.log.read_text()[-3000:]

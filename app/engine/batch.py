@@ -183,10 +183,7 @@ class _Commit(AbstractAsyncContextManager[Out]):
 
     async def __aenter__(self) -> Out:
         owner, batch = self._owner, self._batch
-        if owner.wants(self._chunk):
-            accepted = owner.accepted
-            self._records = [r for r in self._chunk.records if r.offset >= accepted]
-        records = self._records
+        records = self._records = owner.begin(self._chunk)
         out = Out(owner, records[-1].offset + 1 if records else owner.accepted, owner.watermark)
         batch._out = out
         if records:
@@ -218,10 +215,9 @@ class _Commit(AbstractAsyncContextManager[Out]):
             elif exc is None and self._records and owner.wants(self._chunk):
                 watermark = batch.watermarks[-1] if batch.watermarks else owner.watermark
                 await owner.stage(self._chunk, out, watermark)
-                return False
         except Exception as failure:  # a bug in a table, or a producer that is gone
             owner.fail(self._chunk, failure)
-        owner.settle()
+        owner.settle(self._chunk)
         return isinstance(exc, Exception)
 
 

@@ -41,9 +41,13 @@ class KafkaLog:
         topic, number = self._partition
         try:
             (delivery,) = await append(self._producer(), topic, number, entries, whole=True)
-            return int((await delivery).offset)
+            offset = int((await delivery).offset)
         except (ValueError, MessageSizeTooLargeError) as exc:
             raise self._too_large(str(exc)) from exc
+        if offset < 0:
+            # A retry of a batch that Kafka has, but remembers too little of to say where.
+            raise RuntimeError(f"{topic}/{number}: Kafka confirmed a commit without its offset")
+        return offset
 
     async def start(self) -> int:
         """Return the offset of the oldest record that is still there."""

@@ -9,6 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from aiokafka.structs import ConsumerRecord
+
 from app.engine.batch import Chunk, Out
 from app.engine.source import Source, State
 
@@ -27,7 +29,6 @@ MAX_FAILURES = 8
 class Staged:
     """A batch whose agent is done: to be committed when its outputs are delivered."""
 
-    chunk: Chunk
     changes: Any
     deliveries: list[asyncio.Future[Any]]
     position: int
@@ -61,7 +62,7 @@ class Partition:
         self.limit = limit
         self.dead_letters = 0
         self.replayed = 0
-        self._outstanding = 0
+        self._chunks: deque[Chunk] = deque()
         self._queue: deque[Staged] = deque()
         self._changed = asyncio.Event()
         self._idle = asyncio.Event()
@@ -78,24 +79,38 @@ class Partition:
     @property
     def full(self) -> bool:
         """Whether no more records should be fetched for now."""
-        return self.tag is None or self._outstanding >= DEPTH
+        return self.tag is None or len(self._chunks) + len(self._queue) >= DEPTH
 
     def start(self) -> None:
         """Restore the state, then work until `close`."""
         self._task = asyncio.create_task(self._run(), name=f"partition {self.name}")
 
     def chunk(self, records: Any, tag: int) -> Chunk:
-        """Take records that were fetched; `settle` must follow."""
-        self._outstanding += 1
-        return Chunk(self, records, tag)
+        """Take records that were fetched: their agent must get them, and `settle` follow, in this order."""
+        chunk = Chunk(self, records, tag)
+        self._chunks.append(chunk)
+        return chunk
 
     def wants(self, chunk: Chunk) -> bool:
         """Whether a chunk is still to be processed."""
         return self.tag is not None and chunk.tag == self.tag
 
-    def settle(self) -> None:
-        """Count a chunk as no longer under way."""
-        self._outstanding -= 1
+    def begin(self, chunk: Chunk) -> list[ConsumerRecord]:
+        """Return the records of a chunk that are to be processed now; none if it is not wanted any more."""
+        while self._chunks and self._chunks[0] is not chunk:
+            skipped = self._chunks.popleft()
+            # Nothing behind a batch may be processed before it: the chunk, too, is fetched again.
+            self.fail(skipped, RuntimeError("an agent has left out a batch, or failed outside of its commit"))
+        if not self.wants(chunk):
+            return []
+        records = [record for record in chunk.records if record.offset >= self.accepted]
+        self.replayed += len(chunk.records) - len(records)
+        return records
+
+    def settle(self, chunk: Chunk) -> None:
+        """Note that the agent is done with a chunk."""
+        if self._chunks and self._chunks[0] is chunk:
+            self._chunks.popleft()
         self.engine.room.set()
 
     async def stage(self, chunk: Chunk, out: Out, watermark: float) -> None:
@@ -104,12 +119,10 @@ class Partition:
         deliveries = await out.flush()
         if not self.wants(chunk):
             _forget(deliveries)
-            self.settle()
             return
-        self.replayed += sum(record.offset < self.accepted for record in chunk.records)
         self.accepted, self.watermark = out.end, watermark
         self.state.stage(changes)
-        self._queue.append(Staged(chunk, changes, deliveries, out.end, watermark))
+        self._queue.append(Staged(changes, deliveries, out.end, watermark))
         self._idle.clear()
         self._changed.set()
 
@@ -150,7 +163,6 @@ class Partition:
         self.tag = None
         for staged in self._queue:
             _forget(staged.deliveries)
-            self.settle()
         self._queue.clear()
         self._idle.set()
 
@@ -212,7 +224,7 @@ class Partition:
         self.committed = last.position
         for _ in group:
             self._queue.popleft()
-            self.settle()
+        self.engine.room.set()
 
     async def drain(self, seconds: float) -> None:
         """Accept nothing more, and wait for what is under way to be committed."""

@@ -1,0 +1,67 @@
+"""Agents that fail: nothing is lost, nothing is counted twice, and the worker says what is wrong."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.service import Service
+
+pytestmark = pytest.mark.kafka
+
+
+@pytest.fixture
+def faulty(kafka: str, tmp_path: Path) -> Iterator[Service]:
+    with Service(kafka, tmp_path, app="tests.apps.faulty") as service:
+        yield service
+
+
+def order(number: int, fault: str = "") -> tuple[bytes, bytes]:
+    return b"u", json.dumps(
+        {"event_id": f"e{number}", "user_id": "u", "fault": fault, "timestamp": 60}
+    ).encode()
+
+
+def check(service: Service, count: int) -> None:
+    service.wait_done(topic="faulty.raw")
+    once = [json.loads(r.value)["event_id"] for r in service.read_once("faulty.done")]
+    assert Counter(once) == Counter(f"e{n}" for n in range(count))
+    answer = service.workers[-1].get("/tables/faulty/u").json()
+    assert answer["total"] == {"count": count}
+
+
+def test_a_batch_whose_agent_raises_is_computed_again(faulty: Service) -> None:
+    worker = faulty.worker().wait_ready()
+    faulty.send("faulty.raw", [order(n, "raise" if n in (5, 17) else "") for n in range(20)])
+    check(faulty, 20)
+    assert "RuntimeError: as told" in worker.log.read_text()
+    assert worker.process.poll() is None
+
+
+def test_a_batch_that_is_left_out_is_fetched_again(faulty: Service) -> None:
+    worker = faulty.worker().wait_ready()
+    faulty.send("faulty.raw", [order(0, "left-out")])
+    faulty.wait_done(topic="faulty.raw")
+    faulty.send("faulty.raw", [order(1)])
+    for n in range(2, 30):
+        faulty.send("faulty.raw", [order(n)])
+    check(faulty, 30)
+    assert "an agent has left out a batch" in worker.log.read_text()
+
+
+def test_an_agent_that_always_raises_stops_the_worker_and_loses_nothing(faulty: Service) -> None:
+    worker = faulty.worker(FAULTY_TRIES="1000").wait_ready()
+    faulty.send("faulty.raw", [order(n, "raise" if n == 3 else "") for n in range(5)])
+    assert worker.process.wait(60) not in (0, None)
+    assert "failed 8 times in a row: RuntimeError('as told')" in worker.log.read_text()
+    faulty.workers.clear()
+    faulty.worker(FAULTY_TRIES="0").wait_ready()
+    check(faulty, 5)
+
+
+def test_two_agents_on_a_batched_topic_are_refused(faulty: Service) -> None:
+    worker = faulty.worker(FAULTY_SECOND="1")
+    assert worker.process.wait(30) == 1
+    assert "is read in batches, by one agent with concurrency 1" in worker.log.read_text()
