@@ -1,0 +1,98 @@
+"""The events of a run, and what must come out of them."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+
+import orjson
+
+from app.reading import records
+from app.sources import synthetic
+from app.sources.record import Record
+from bench.rules import MAX_EVENT_BYTES, MAX_FUTURE_SECONDS, moment, valid, window_start
+
+# 2026-01-01T00:00:00Z. With a rate of 1,000 events a second of event time, a million events are 17 minutes:
+# ids expire, windows change, and a repeat follows well within the time that its id is remembered for.
+START = 1_767_225_600
+WORKLOAD = {"rate": 1000, "users": 1000, "pages": 200, "duplicates": 0.05, "invalid": 0.01, "late": 0}
+
+
+def events(count: int, seed: int) -> Iterator[Record]:
+    """Make up the first `count` events; fewer are a prefix of more."""
+    return islice(synthetic.events(seed, count=None, start=START, **WORKLOAD), count)  # type: ignore[arg-type] # a mapping of mixed types
+
+
+@dataclass
+class Expected:
+    """What must be in the output topics.
+
+    Attributes:
+        records: number of events that went in, of all kinds.
+        ids: the valid events' ids.
+        invalid: number of events that are none.
+        views: views by page and first second of the minute.
+    """
+
+    records: int = 0
+    ids: set[str] = field(default_factory=set)
+    invalid: int = 0
+    views: Counter[tuple[str, int]] = field(default_factory=Counter)
+
+    def watch(self, source: Iterable[Record], now: float) -> Iterator[Record]:
+        """Pass records on, and take note of what must become of them.
+
+        Args:
+            source: the records, in the order of sending.
+            now: time of sending, seconds since the epoch.
+        """
+        for record in source:
+            self.records += 1
+            self._add(record.value, now)
+            yield record
+
+    def _add(self, value: bytes | None, now: float) -> None:
+        try:
+            if value is None or len(value) > MAX_EVENT_BYTES:
+                raise ValueError("no value, or a large one")
+            fields = orjson.loads(value)
+            time = fields["timestamp"] = moment(fields["timestamp"])
+            if not valid(fields) or time.timestamp() > now + MAX_FUTURE_SECONDS:
+                raise ValueError("out of range")
+        except (ValueError, TypeError, KeyError):
+            self.invalid += 1
+            return
+        if fields["event_id"] in self.ids:
+            return
+        self.ids.add(fields["event_id"])
+        if fields["action"] == "view" and fields.get("page") is not None:
+            self.views[fields["page"], window_start(time)] += 1
+
+    async def problems(self, kafka: str, prefix: str) -> list[str]:
+        """Compare with the topics behind a prefix; no line is no difference."""
+        found = []
+        left, more = set(self.ids), 0
+        async for record in records(kafka, f"{prefix}activity.enriched"):
+            event_id = orjson.loads(record.value)["event_id"]
+            if event_id in left:
+                left.remove(event_id)
+            else:
+                more += 1
+        if left or more:
+            found.append(f"enriched events: {len(left)} missing, {more} too many")
+
+        letters = sum([1 async for _ in records(kafka, f"{prefix}activity.dead-letters")])
+        if letters != self.invalid:
+            found.append(f"dead letters: {letters}, expected {self.invalid}")
+
+        # Of each partition's share in a page's minute the newest counts; a page's records are in order.
+        shares: dict[tuple[str, int, int], int] = {}
+        async for record in records(kafka, f"{prefix}activity.page-counts"):
+            count = orjson.loads(record.value)
+            shares[count["page"], count["window_start"], count["partition"]] = count["views"]
+        views: Counter[tuple[str, int]] = Counter()
+        for (page, start, _), share in shares.items():
+            views[page, start] += share
+        if views != self.views:
+            found.append(f"page views: {views.total()} in all, expected {self.views.total()}")
+        return found

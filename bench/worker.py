@@ -1,0 +1,91 @@
+"""A worker process, and what it costs."""
+
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+STOP_SECONDS = 30
+
+
+class BenchError(Exception):
+    """No result; the text says why."""
+
+
+class Worker:
+    """A Faust worker in a process of its own, in its own session: Ctrl-C is for us to handle.
+
+    Args:
+        app: module with the Faust app.
+        env: its whole environment.
+        log: file for what it prints.
+    """
+
+    def __init__(self, app: str, env: dict[str, str], log: Path) -> None:
+        self._log = log
+        with log.open("wb") as out:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "faust", "-A", app, "worker", "-l", "info"],
+                cwd=ROOT,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._proc = Path("/proc", str(self._process.pid))
+
+    def check(self) -> None:
+        """Make sure that it runs.
+
+        Raises:
+            BenchError: it has ended.
+        """
+        if self._process.poll() is not None:
+            raise BenchError(f"the worker ended with {self._process.returncode}:\n{self.last_words()}")
+
+    def last_words(self) -> str:
+        """The last lines that it has printed."""
+        return "\n".join(self._log.read_text(errors="replace").splitlines()[-20:])
+
+    def cpu_seconds(self) -> float:
+        """CPU time of all its threads and children so far, user and system."""
+        self.check()
+        pids = [self._process.pid, *_descendants(self._proc)]
+        return sum(map(_cpu_ticks, pids)) / os.sysconf("SC_CLK_TCK")
+
+    def peak_rss(self) -> int:
+        """The largest part of memory that it has held, in bytes."""
+        self.check()
+        status = dict(line.split(":", 1) for line in (self._proc / "status").read_text().splitlines())
+        return int(status["VmHWM"].split()[0]) * 1024
+
+    def stop(self) -> None:
+        """End it: with SIGTERM, and with SIGKILL after `STOP_SECONDS`."""
+        self._process.terminate()
+        try:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(STOP_SECONDS)
+        finally:  # also after Ctrl-C while we wait
+            self._process.kill()
+            self._process.wait()
+
+
+def _descendants(proc: Path) -> list[int]:
+    pids = []
+    for children in proc.glob("task/*/children"):
+        for pid in map(int, children.read_text().split()):
+            pids += [pid, *_descendants(Path("/proc", str(pid)))]
+    return pids
+
+
+def _cpu_ticks(pid: int) -> int:
+    try:
+        # The second field, the name, may hold blanks and brackets.
+        fields = Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    # utime, stime, and the same of children that have ended
+    return sum(map(int, fields[11:15]))
