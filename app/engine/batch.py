@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import faust
 from aiokafka.structs import ConsumerRecord
 
-from app.engine.producer import OutputRecord, append, partition_for
+from app.engine.producer import Headers, Record, append, partition_for
 
 if TYPE_CHECKING:
     from app.engine.partition import Partition
@@ -79,6 +79,32 @@ class Batch(Generic[E]):
 Batches = AsyncIterable[Batch[E]]
 
 
+class Outputs:
+    """Records for one topic, as columns: thousands of small objects would keep the garbage collector busy.
+
+    Attributes:
+        keys: the records' keys.
+        values: their values.
+        origins: offsets of the events that they come from.
+        headers: further headers, by index, of the few that have any.
+    """
+
+    __slots__ = ("headers", "keys", "origins", "values")
+
+    def __init__(self) -> None:
+        self.keys: list[bytes | None] = []
+        self.values: list[bytes | None] = []
+        self.origins: list[int] = []
+        self.headers: dict[int, Headers] = {}
+
+    def records(self, prefix: bytes, indices: Iterable[int] | None = None) -> Iterator[Record]:
+        """Yield the records, or those with the indices; `prefix` is what their origins begin with."""
+        keys, values, origins, headers = self.keys, self.values, self.origins, self.headers
+        for i in range(len(keys)) if indices is None else indices:
+            more = headers.get(i, ()) if headers else ()
+            yield keys[i], values[i], [(ORIGIN, b"%s%d" % (prefix, origins[i])), *more]
+
+
 class Out:
     """Where a batch's outputs and table changes are gathered.
 
@@ -93,9 +119,8 @@ class Out:
         self._owner = owner
         self._state = owner.state
         self._encode = owner.engine.wiring.encode
-        self._prefix = f"{owner.source.topic}/{owner.number}/".encode()
         self._folds: list[Callable[[Any], None]] = []
-        self.outputs: dict[str, list[OutputRecord]] = defaultdict(list)
+        self._outputs: dict[str, Outputs] = defaultdict(Outputs)
         self.partition = owner.number
         self.offset = end - 1
         self.end = end
@@ -109,13 +134,24 @@ class Out:
             key: the record's key.
             value: a Record's twin, or anything else that is JSON.
         """
-        self.outputs[topic.get_topic_name()].append(
-            OutputRecord(
-                None if key is None else key.encode(),
-                self._encode(value),
-                [(ORIGIN, b"%s%d" % (self._prefix, self.offset))],
-            )
-        )
+        outputs = self._outputs[topic.topics[0]]
+        outputs.keys.append(None if key is None else key.encode())
+        outputs.values.append(self._encode(value))
+        outputs.origins.append(self.offset)
+
+    def dead_letter(self, record: ConsumerRecord, code: str, reason: str) -> None:
+        """Send a record that is no event to the dead letters, with its bytes as they are."""
+        outputs = self._outputs[self._owner.source.dead_letters]
+        outputs.headers[len(outputs.keys)] = [
+            ("code", code.encode()),
+            ("reason", reason.encode()),
+            ("time", b"%d" % record.timestamp),
+            *((key, value) for key, value in record.headers if key == REPLAY_OF),
+        ]
+        outputs.keys.append(record.key)
+        # Kafka takes no record without key and value.
+        outputs.values.append(b"" if record.key is None and record.value is None else record.value)
+        outputs.origins.append(record.offset)
 
     def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """Read rows as they are before this batch."""
@@ -133,22 +169,6 @@ class Out:
         """Have `fold` add a table's changes when the agent's block has ended well."""
         self._folds.append(fold)
 
-    def dead_letter(self, record: ConsumerRecord, code: str, reason: str) -> None:
-        """Send a record that is no event to the dead letters, with its bytes as they are."""
-        self.outputs[self._owner.source.dead_letters].append(
-            OutputRecord(
-                record.key,
-                record.value if record.value is not None or record.key is not None else b"",
-                [
-                    ("code", code.encode()),
-                    ("reason", reason.encode()),
-                    (ORIGIN, b"%s%d" % (self._prefix, record.offset)),
-                    ("time", b"%d" % record.timestamp),
-                    *((k, v) for k, v in record.headers if k == REPLAY_OF),
-                ],
-            )
-        )
-
     def changes(self) -> Any:
         """Gather what the tables have changed."""
         changes = self._owner.engine.wiring.new_changes()
@@ -156,21 +176,26 @@ class Out:
             fold(changes)
         return changes
 
+    def forget(self) -> None:
+        """Break the circle of a commit and its tables, so that a batch's memory is free at once."""
+        self._folds.clear()
+
     async def flush(self) -> list[asyncio.Future[Any]]:
         """Hand the outputs to the producer; the futures are their deliveries."""
         engine = self._owner.engine
         producer = engine.producer
+        prefix = f"{self._owner.name}/".encode()
         deliveries: list[asyncio.Future[Any]] = []
-        for topic, records in self.outputs.items():
+        for topic, outputs in self._outputs.items():
             if topic in engine.copartitioned:
-                deliveries += await append(producer, topic, self.partition, records)
+                deliveries += await append(producer, topic, self.partition, outputs.records(prefix))
                 continue
             count = len(await producer.partitions_for(topic))
-            by_partition: dict[int, list[OutputRecord]] = defaultdict(list)
-            for record in records:
-                by_partition[0 if record.key is None else partition_for(record.key, count)].append(record)
-            for number, part in by_partition.items():
-                deliveries += await append(producer, topic, number, part)
+            by_partition: dict[int, list[int]] = defaultdict(list)
+            for i, key in enumerate(outputs.keys):
+                by_partition[0 if key is None else partition_for(key, count)].append(i)
+            for number, indices in by_partition.items():
+                deliveries += await append(producer, topic, number, outputs.records(prefix, indices))
         return deliveries
 
 
@@ -191,16 +216,18 @@ class _Commit(AbstractAsyncContextManager[Out]):
         return out
 
     def _decode(self, out: Out) -> None:
-        batch, owner = self._batch, self._owner
+        batch, owner, records = self._batch, self._owner, self._records
         source = owner.source
-        for record, event in zip(self._records, source.decode(self._records), strict=True):
-            if isinstance(event, Exception):
-                out.dead_letter(record, event.code, event.reason)  # type: ignore[attr-defined] # see Source
-                owner.dead_letters += 1
-            else:
-                batch.events.append(event)
-                batch.offsets.append(record.offset)
-                batch.origins.append(_origin(record) if record.headers else record.offset)
+        decoded = source.decode(records)
+        good = [i for i, event in enumerate(decoded) if not isinstance(event, Exception)]
+        if len(good) < len(decoded):
+            for record, event in zip(records, decoded, strict=True):
+                if isinstance(event, Exception):
+                    out.dead_letter(record, event.code, event.reason)  # type: ignore[attr-defined] # see Source
+            owner.dead_letters += len(decoded) - len(good)
+        batch.events = [decoded[i] for i in good]
+        batch.offsets = [records[i].offset for i in good]
+        batch.origins = [_origin(record) if (record := records[i]).headers else record.offset for i in good]
         times = map(source.event_time, batch.events)
         batch.watermarks = list(accumulate(times, max, initial=owner.watermark))[1:]
 
@@ -217,7 +244,9 @@ class _Commit(AbstractAsyncContextManager[Out]):
                 await owner.stage(self._chunk, out, watermark)
         except Exception as failure:  # a bug in a table, or a producer that is gone
             owner.fail(self._chunk, failure)
-        owner.settle(self._chunk)
+        finally:
+            out.forget()
+            owner.settle(self._chunk)
         return isinstance(exc, Exception)
 
 

@@ -6,7 +6,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import MessageSizeTooLargeError
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
-from app.engine.producer import Headers, append
+from app.engine.producer import Record, append
 
 # Longest wait for records that Kafka says are there.
 READ_SECONDS = 60.0
@@ -36,7 +36,7 @@ class KafkaLog:
         self._partition = TopicPartition(topic, number)
         self._too_large = too_large
 
-    async def append(self, entries: Iterable[tuple[bytes | None, bytes | None, Headers]]) -> int:
+    async def append(self, entries: Iterable[Record]) -> int:
         """Append entries as one batch, wait until it is confirmed, and return its first offset."""
         topic, number = self._partition
         try:

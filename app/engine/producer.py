@@ -4,24 +4,17 @@ import asyncio
 import time
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import murmur2
 from faust.transport.drivers import aiokafka as driver
 
 Headers = list[tuple[str, bytes]]
+Record = tuple[bytes | None, bytes | None, Headers]
 
 # Larger batches compress better and cost fewer round trips; a broker takes 1 MB unless told otherwise.
 BATCH_BYTES = 900_000
-
-
-class OutputRecord(NamedTuple):
-    """One record to produce."""
-
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
 
 
 class Producer(driver.Producer):
@@ -39,7 +32,7 @@ async def append(
     producer: AIOKafkaProducer,
     topic: str,
     partition: int,
-    records: Iterable[tuple[bytes | None, bytes | None, Headers]],
+    records: Iterable[Record],
     *,
     whole: bool = False,
 ) -> list[asyncio.Future[Any]]:
@@ -49,7 +42,7 @@ async def append(
         producer: who sends.
         topic: name of the topic.
         partition: its partition.
-        records: what to send; a key or a value may be None, not both.
+        records: key, value and headers of each; a key or a value may be None, not both.
         whole: all in one batch, or nothing.
 
     Returns:
