@@ -19,7 +19,7 @@ from app.engine.transport import BatchSchema, Transport
 from app.kafka import KafkaUnavailable, bootstrap, status
 from app.settings import settings
 from app.web.problems import problems
-from app.web.server import Web
+from app.web.server import PortTakenError, Web, require_port
 from models.record import Decoder, encode
 from tables.log import Position, TooLargeError
 from tables.state import Changes, FencedError, Table
@@ -29,6 +29,9 @@ from tables.store import DataDirectory, DirectoryTakenError, Store
 # A commit of all tables is one record batch; a fetch must be able to carry it.
 COMMIT_BYTES = 8_000_000
 CHUNK_RECORDS = 4000
+
+# What a worker may meet when it starts; each text says what to do.
+STARTUP_ERRORS = (ImproperlyConfigured, PortTakenError, DirectoryTakenError, KafkaUnavailable, TopicError)
 
 # It tells each fetch of metadata; what matters of it, we say ourselves.
 logging.getLogger("aiokafka").setLevel(logging.WARNING)
@@ -73,10 +76,12 @@ class App(faust.App):
         """
         try:
             self._check_agents()
+            if self.conf.web_enabled:
+                require_port(self.conf.web_bind, self.conf.web_port)
             self.data_directory = DataDirectory(settings().data_dir)
             self.kafka = bootstrap(settings())
             await self.ensure_topics()
-        except (ImproperlyConfigured, DirectoryTakenError, KafkaUnavailable, TopicError) as exc:
+        except STARTUP_ERRORS as exc:
             raise SystemExit(f"millrace: {exc}") from None
         await super().on_first_start()
 

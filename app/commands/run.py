@@ -1,5 +1,6 @@
 """`millrace run`: everything on this machine, until Ctrl-C."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import httpx
 from app import kafka
 from app.commands.common import run as run_coroutine
 from app.settings import settings
+from app.web.server import PortTakenError, require_port
 
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
@@ -46,7 +48,7 @@ def command(rate: float) -> None:
             _run(stack, rate)
     except StopRequest:
         click.echo("Stopped; `millrace run` goes on from here.")
-    except kafka.KafkaUnavailable as exc:
+    except (kafka.KafkaUnavailable, PortTakenError) as exc:
         raise click.ClickException(str(exc)) from None
 
 
@@ -60,6 +62,7 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
 
 def _run(stack: ExitStack, rate: float) -> None:
     conf = settings()
+    require_port(conf.web_host, conf.web_port)
     running = kafka.up(conf, echo=click.echo)
     if running.started:
         stack.callback(kafka.down, conf, echo=click.echo)
@@ -93,6 +96,7 @@ def _run(stack: ExitStack, rate: float) -> None:
 
 
 def _welcome(url: str, rate: float, log: Path) -> str:
+    me = "millrace" if shutil.which("millrace") else sys.argv[0]
     fed = f", {rate:g} events/s are fed in" if rate else ""
     return f"""
 Millrace runs{fed}. Ask it:
@@ -100,9 +104,10 @@ Millrace runs{fed}. Ask it:
   {url}/tables/page-views//products/0001 views of a page, minute by minute
   {url}/tables/sales/GB                  sales of a country
   {url}/health                           is it well, and how far behind
-Look at its results:   millrace tail -f activity.enriched
-                       millrace dead-letters list
-Log of the worker:     {log}
+Look at its results:
+  {me} tail -f activity.enriched
+  {me} dead-letters list
+Log of the worker: {log}
 Ctrl-C stops everything."""
 
 
