@@ -15,6 +15,7 @@ from faust.types import TP, ConsumerMessage
 from app.engine.engine import Engine, engine_of
 
 FETCH_WAIT_MS = 200
+FULL_WAIT_SECONDS = 0.01
 
 
 class Fetched(list[ConsumerRecord]):
@@ -125,13 +126,16 @@ class Consumer(driver.Consumer):
         return await self._thread.rewind(tp, offset)  # type: ignore[no-any-return] # Faust has no types
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Mapping[TP, Any]:  # noqa: ASYNC109 (Faust's signature)
-        wanted = {tp for tp in active_partitions or () if not self.engine.full(tp)}
+        active = active_partitions or ()
+        wanted = {tp for tp in active if not self.engine.full(tp)}
         if not wanted:
             # aiokafka takes no partitions for all of them.
             self.engine.room.clear()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self.engine.room.wait(), min(timeout, 0.1))
+                await asyncio.wait_for(self.engine.room.wait(), timeout)
             return {}
+        if len(wanted) < len(active):
+            timeout = FULL_WAIT_SECONDS  # a full partition soon has room, and must not wait for the idle ones
         return await super()._getmany(wanted, timeout)  # type: ignore[no-any-return] # Faust has no types
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109 (as above)

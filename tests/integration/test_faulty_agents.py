@@ -65,3 +65,19 @@ def test_two_agents_on_a_batched_topic_are_refused(faulty: Service) -> None:
     worker = faulty.worker(FAULTY_SECOND="1")
     assert worker.process.wait(30) == 1
     assert "is read in batches, by one agent with concurrency 1" in worker.log.read_text()
+
+
+def test_a_batch_that_does_not_fit_one_commit_is_cut(kafka: str, tmp_path: Path) -> None:
+    with Service(kafka, tmp_path, app="tests.apps.small_commits") as service:
+        service.command("topics")
+        fields = {"user_id": "u", "action": "view", "page": "/a", "timestamp": 60}
+        service.send(
+            "activity.raw",
+            [(b"u", json.dumps({"event_id": f"{n:0100}"} | fields).encode()) for n in range(3000)],
+        )
+        worker = service.worker().wait_ready()
+        service.wait_done()
+        once = service.read_once("activity.enriched")
+        assert len({json.loads(r.value)["event_id"] for r in once}) == len(once) == 3000
+        assert worker.get("/tables/page-views//a").json()["total"] == {"views": 3000}
+        assert "batches are cut to" in worker.log.read_text()
