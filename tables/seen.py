@@ -50,9 +50,6 @@ class SeenTable:
     Args:
         name: the table's name.
         ttl: how long an id is remembered, in event time.
-
-    Attributes:
-        duplicates: how many events this worker has left out.
     """
 
     kind = "deduplication"
@@ -60,7 +57,7 @@ class SeenTable:
     def __init__(self, name: str, *, ttl: timedelta) -> None:
         self.name = name
         self.ttl = ttl.total_seconds()
-        self.duplicates = 0
+        self.counts_key = f"{name}\0c".encode()
         self._packs = f"{name}\0p".encode()
         self._ids = f"{name}\0i".encode()
 
@@ -76,6 +73,19 @@ class SeenTable:
             if raw is not None and (found := Sighting(*_SIGHTING.unpack(raw))).expires > reader.watermark:
                 return found
         return None
+
+    def info(self, readers: Sequence[Reader]) -> dict[str, Any]:
+        """Return the time to live, and how many events were seen for the first time and again."""
+        counts = [self.counts(reader.get_committed(self.counts_key)) for reader in readers]
+        return {
+            "ttl_seconds": self.ttl,
+            "first_sightings": sum(first for first, _ in counts),
+            "duplicates": sum(duplicates for _, duplicates in counts),
+        }
+
+    def counts(self, raw: bytes | None) -> tuple[int, int]:
+        """Unpack how many events were first sightings, and how many duplicates."""
+        return (0, 0) if raw is None else msgspec.msgpack.decode(raw, type=tuple[int, int])
 
     def query(self, readers: Sequence[Reader], key: str, rows: Range) -> dict[str, Any] | None:  # noqa: ARG002 (an id has one row)
         """Return where and when an id was first seen; None if it is not remembered."""
@@ -109,6 +119,8 @@ class SeenTable:
 
     def derive(self, key: bytes, value: bytes | None, changes: Changes) -> None:
         """Unpack a pack into a row for each id; its deletion is the end of its whole bucket."""
+        if not key.startswith(self._packs):
+            return
         bucket, _ = _PACK_KEY.unpack_from(key, len(self._packs))
         if value is None:
             self.drop(bucket, changes)
@@ -132,6 +144,7 @@ class Sightings:
         self._out = out
         self._rows: dict[bytes, bytes | None] = {}
         self._packs: dict[int, list[tuple[bytes, bytes]]] = {}
+        self._duplicates = 0
         out.at_end(self._fold)
 
     def first(self, batch: Batch[E]) -> Iterator[E]:
@@ -156,7 +169,7 @@ class Sightings:
             if raw is not None:
                 _, _, expires = unpack(raw)
                 if expires > watermarks[i]:
-                    table.duplicates += 1
+                    self._duplicates += 1
                     continue
             rows[key] = sighting = pack(origins[i], event.timestamp, watermarks[i] + ttl)
             self._packs.setdefault(buckets[i], []).append((ids[i], sighting))
@@ -165,6 +178,10 @@ class Sightings:
     def _fold(self, changes: Changes) -> None:
         table, out = self._table, self._out
         changes.derived.update(self._rows)
+        if self._rows or self._duplicates:
+            first, duplicates = table.counts(out.read([table.counts_key])[0])
+            counts = (first + len(self._rows), duplicates + self._duplicates)
+            changes.rows[table.counts_key] = msgspec.msgpack.encode(counts)
         for bucket, pack in self._packs.items():
             changes.rows[table.pack_key(bucket, out.end)] = msgspec.msgpack.encode(pack)
         if not self._packs:

@@ -56,6 +56,10 @@ class Queryable(Table, Protocol):
 
     kind: str
 
+    def info(self, readers: Sequence[Reader]) -> dict[str, Any]:
+        """Return what there is to say of the whole table, as JSON."""
+        ...
+
     def query(self, readers: Sequence[Reader], key: str, rows: Range) -> dict[str, Any] | None:
         """Return what the partitions hold of a key, as JSON; None if it is nothing."""
         ...

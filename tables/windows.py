@@ -122,6 +122,10 @@ class WindowTable(Generic[A, V]):
         """Return a row's value; None is the value of no events."""
         return self.value.zero() if raw is None else self._decode(raw)
 
+    def info(self, readers: Sequence[Reader]) -> dict[str, Any]:  # noqa: ARG002 (the same for all partitions)
+        """Return the length of the windows."""
+        return {"window_seconds": self.size}
+
     def query(self, readers: Sequence[Reader], key: str, rows: Range) -> dict[str, Any]:
         """Return a key's windows, the oldest first, each summed over the partitions, and their total.
 

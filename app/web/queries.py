@@ -50,6 +50,11 @@ def ready(engine: Engine, topic: str) -> list[Partition]:
     )
 
 
+def readers(engine: Engine, topic: str) -> list[Committed]:
+    """Return readers of a topic's partitions that are restored on this worker."""
+    return [Committed(p.number, p.state.position.watermark, p.state) for p in ready(engine, topic)]
+
+
 def rows_of(query: Mapping[str, str]) -> Range:
     """Read `from`, `to` and `limit` of a query string.
 
@@ -86,21 +91,24 @@ async def ask(engine: Engine, name: str, key: str, rows: Range) -> dict[str, Any
     if name not in known:
         raise ProblemError(404, f"There is no table {name!r}; there are {', '.join(sorted(known))}.")
     topic, table = known[name]
-    partitions = ready(engine, topic)
-    if not partitions:
+    found = readers(engine, topic)
+    if not found:
         raise ProblemError(503, f"No partition of {topic} is restored on this worker (yet).", RETRY)
-    readers = [Committed(p.number, p.state.position.watermark, p.state) for p in partitions]
     try:
         # A long scan must not hold up the pipeline.
-        answer = await asyncio.to_thread(table.query, readers, key, rows)
+        answer = await asyncio.to_thread(table.query, found, key, rows)
     except DbClosedError:
         raise ProblemError(503, f"Partitions of {topic} are moving to another worker.", RETRY) from None
     if answer is None:
         raise ProblemError(404, f"{key!r} is not in the table {name!r}.")
+    held = [reader.partition for reader in found]
     return {
         "table": name,
         "key": key,
         **answer,
-        "as_of": iso(max(reader.watermark for reader in readers)),
-        "partitions": {"held": [p.number for p in partitions], "of": engine.app.conf.topic_partitions},
+        "as_of": iso(max(reader.watermark for reader in found)),
+        "partitions": {
+            "held": [reader.partition for reader in found],
+            "of": engine.app.conf.topic_partitions,
+        },
     }

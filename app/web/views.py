@@ -6,7 +6,7 @@ from faust.web import Request, Response, Web
 
 from app.service import app
 from app.settings import settings
-from app.web.queries import ask, ready, rows_of, tables
+from app.web.queries import ask, readers, ready, rows_of, tables
 from tables.table import iso
 
 
@@ -28,6 +28,7 @@ async def list_tables(web: Web, request: Request) -> Response:  # noqa: ARG001 (
                     "kind": table.kind,
                     "source": topic,
                     "query": f"/tables/{name}/{{key}}",
+                    **table.info(readers(engine, topic)),
                     "partitions": [
                         {
                             "partition": p.number,

@@ -123,6 +123,8 @@ def test_retail(service: Service, retail: Path, kill: bool) -> None:
     assert len(letters) == bad
     assert all(dict(r.headers)["reason"] for r in letters)
     worker = service.workers[-1]
+    seen = next(t for t in worker.get("/tables").json()["tables"] if t["name"] == "seen")
+    assert (seen["first_sightings"], seen["duplicates"]) == (len(rows), rows.total() - len(rows))
     for country, amount in net_sales(rows).items():
         answer = worker.get(f"/tables/sales/{country}").json()
         assert round(Decimal(str(answer["total"]["amount"])), 2) == round(amount, 2), country

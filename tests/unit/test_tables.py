@@ -138,6 +138,8 @@ async def test_seen_is_its_definition_however_the_events_are_cut(
             log.compact()
             state = await state_of(log, folder / (f"{number}" if lose_disk else "0"), table)
     assert found == first_sightings(events)
+    info = table.info([Reader(state)])
+    assert (info["first_sightings"], info["duplicates"]) == (len(found), len(events) - len(found))
     state.close()
 
 
@@ -148,7 +150,7 @@ async def test_seen_forgets_and_frees(tmp_path: Path) -> None:
         batch = Batch(state, [Event(f"e{n}", n * 30.0)], n)
         assert len(list(table.open(batch).first(batch))) == 1
         await batch.commit()
-    rows = list(state.scan_committed(b"seen\0", b"seen\1"))
+    rows = list(state.scan_committed(b"seen\0i", b"seen\1"))
     assert len(rows) < 20  # packs and ids of two buckets, of fifty
     assert table.find(Reader(state), "e0") is None
     found = table.find(Reader(state), "e49")
