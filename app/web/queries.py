@@ -107,8 +107,5 @@ async def ask(engine: Engine, name: str, key: str, rows: Range) -> dict[str, Any
         "key": key,
         **answer,
         "as_of": iso(max(reader.watermark for reader in found)),
-        "partitions": {
-            "held": [reader.partition for reader in found],
-            "of": engine.app.conf.topic_partitions,
-        },
+        "partitions": {"held": held, "of": engine.app.conf.topic_partitions},
     }
