@@ -12,6 +12,7 @@ from app.kafka import KafkaUnavailable, down, up
 from app.settings import Settings
 from tests.service import Service
 
+USED = pytest.StashKey[str]()
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -19,6 +20,11 @@ def pytest_report_header() -> str:
     """Say which Kafka the tests will use."""
     outside = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
     return f"kafka: {f'outside, {outside}' if outside else 'a local one, started when a test first needs it'}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say which Kafka the tests have used."""
+    terminalreporter.write_line(f"kafka: {config.stash.get(USED, 'none was needed, or none could be had')}")
 
 
 @pytest.fixture(scope="session")
@@ -37,9 +43,7 @@ def kafka(request: pytest.FixtureRequest) -> Iterator[str]:
         pytest.skip(
             "no real Kafka: only librdkafka's mock cluster could be started (see `millrace kafka up`)"
         )
-    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is not None:
-        reporter.write_line(f"\nkafka: {running.kind} at {running.bootstrap}")
+    request.config.stash[USED] = f"{running.kind} at {running.bootstrap}"
     yield running.bootstrap
     if running.started:
         down(conf, echo=lambda _: None)
