@@ -65,7 +65,9 @@ def rows_of(query: Mapping[str, str]) -> Range:
     for name, field in (("from", "start"), ("to", "end")):
         if text := query.get(name):
             try:
-                given[field] = int(event_time(float(text) if text.replace(".", "", 1).isdigit() else text))
+                seconds = event_time(float(text) if text.replace(".", "", 1).isdigit() else text)
+                iso(seconds)  # refuses what is beyond the calendar
+                given[field] = int(seconds)
             except (ValueError, OverflowError):
                 raise ProblemError(
                     400,
