@@ -50,7 +50,8 @@ class EnrichedActivity(ActivityEvent):
 class PageCount(faust.Record):
     """Views of a page in one minute of event time, up to and with the event that is the record's origin.
 
-    A page's events lie in several partitions: its total is the sum over `partition`, of each the newest.
+    A page's events lie in several partitions: its total is the sum over `partition`, of each the record
+    with the highest offset in its origin.
 
     Attributes:
         partition: the source partition that the views are from.

@@ -69,11 +69,13 @@ class Out(Reader, Protocol):
     """The commit of one batch, as a table sees it.
 
     Attributes:
-        offset: offset of the event that the agent is at.
+        offset: offset of the event that the agent is at: the origin of what is sent.
+        at: the same, but for an event that was replayed its own offset, not its first.
         end: offset after the last record of the batch; no other batch of the partition has it.
     """
 
     offset: int
+    at: int
     end: int
 
     def read(self, keys: Sequence[bytes]) -> list[bytes | None]:

@@ -186,7 +186,7 @@ class Windows(Generic[A, V]):
         totals = self._totals
         total = totals[window] if window in totals else self._zero()
         totals[window] = self._add(total, value)
-        self._offsets[window] = self._out.offset
+        self._offsets[window] = self._out.at
 
     def _fold(self, changes: Changes) -> None:
         table, out, changed = self._table, self._out, self._changed

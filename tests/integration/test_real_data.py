@@ -97,12 +97,14 @@ def enriched_ids(service: Service) -> Counter[str]:
 
 def views_of_topic(service: Service) -> Counter[str]:
     """Sum the newest count of each window and partition."""
-    newest: dict[tuple[str, int, int], int] = {}
+    newest: dict[tuple[str, int, int], tuple[int, int]] = {}
     for record in service.read("activity.page-counts"):
         count: dict[str, Any] = json.loads(record.value)
-        newest[count["page"], count["partition"], count["window_start"]] = count["views"]
+        window = (count["page"], count["partition"], count["window_start"])
+        offset = int(dict(record.headers)["origin"].rpartition(b"/")[2])
+        newest[window] = max(newest.get(window, (-1, 0)), (offset, count["views"]))
     totals: Counter[str] = Counter()
-    for (page, _, _), views in newest.items():
+    for (page, _, _), (_, views) in newest.items():
         totals[page] += views
     return totals
 

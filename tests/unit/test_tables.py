@@ -40,6 +40,7 @@ class Batch:
     first: int
     partition: int = 0
     offset: int = 0
+    at: int = 0
     folds: list[Callable[[Changes], None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -55,7 +56,7 @@ class Batch:
 
     def __iter__(self) -> Any:
         for offset, event in zip(self.origins, self.events, strict=True):
-            self.offset = offset
+            self.offset = self.at = offset
             yield event
 
     async def commit(self) -> None:
