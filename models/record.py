@@ -110,6 +110,7 @@ encode = msgspec.json.Encoder().encode
 
 def _decode_time(typ: type, value: object) -> float:
     if typ is not EventTime:
+        # What msgspec asks of a hook that does not know a type.
         raise NotImplementedError(f"a Record's field cannot be of the type {typ!r}")
     return event_time(value)
 

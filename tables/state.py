@@ -75,7 +75,6 @@ class State:
         self._tables: Mapping[bytes, Table] = {table.name.encode(): table for table in tables}
         self._pending: dict[bytes, bytes | None] = {}
         self._staged: list[Changes] = []
-        self.position = Position()
         self.epoch = -1
         self.restored = 0
         self._load()

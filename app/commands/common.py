@@ -26,7 +26,7 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a command's coroutine; its expected errors end the command with one line."""
     try:
         return asyncio.run(coroutine)
-    except (TopicError, KafkaError) as exc:
+    except (KafkaUnavailable, TopicError, KafkaError) as exc:
         raise click.ClickException(str(exc)) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None

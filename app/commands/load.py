@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from app.commands.common import kafka_address
 from app.settings import settings
 from app.sources.batches import SendError
 from app.sources.files import MAPPINGS
@@ -92,8 +93,6 @@ def command(
       millrace load --as retail retail.csv.gz
       millrace load --as access-log --speed 60 access.log
     """
-    from app.kafka import KafkaUnavailable, bootstrap  # noqa: PLC0415 (finding Kafka may start one)
-
     loading = Loading(files, mapping, limit)
     size = sum(file.stat().st_size for file in files)
     bar = (
@@ -110,12 +109,12 @@ def command(
 
             sent = run(
                 loading.records(),
-                bootstrap=bootstrap(settings()),
+                bootstrap=kafka_address(),
                 topic=topic,
                 due=None if speed is None else _pace(speed),
                 on_progress=show,
             )
-    except (KafkaUnavailable, SendError) as exc:
+    except SendError as exc:
         raise click.ClickException(str(exc)) from None
     if loading.lines or loading.error is None:
         click.echo(loading.summary(sent, topic))

@@ -5,6 +5,7 @@ import time
 
 import click
 
+from app.commands.common import kafka_address
 from app.settings import settings
 from app.sources import synthetic
 from app.sources.batches import SendError
@@ -92,8 +93,6 @@ def command(
       millrace produce --rate 0 --count 1000000
       millrace produce --start 2026-01-01T00:00:00Z --count 5000 --duplicates 0 --invalid 0
     """
-    from app.kafka import KafkaUnavailable, bootstrap  # noqa: PLC0415 (finding Kafka may start one)
-
     records = synthetic.events(
         seed,
         count=count,
@@ -117,12 +116,12 @@ def command(
     try:
         sent = run(
             records,
-            bootstrap=bootstrap(settings()),
+            bootstrap=kafka_address(),
             topic=topic,
             due=(lambda number, _: number / rate) if rate else None,
             on_progress=show if live else None,
         )
-    except (KafkaUnavailable, SendError) as exc:
+    except SendError as exc:
         raise click.ClickException(str(exc)) from None
     if live:
         click.echo(err=True)

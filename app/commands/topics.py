@@ -2,7 +2,7 @@
 
 import click
 
-from app.commands.common import kafka_address, run
+from app.commands.common import run
 
 
 @click.command()
@@ -18,7 +18,6 @@ def command() -> None:
       millrace topics
       MILLRACE_PARTITIONS=12 MILLRACE_REPLICATION=3 millrace topics
     """
-    kafka_address()
     from app.main import app  # noqa: PLC0415 (the whole service; not for --help)
 
     created = run(app.ensure_topics())

@@ -224,7 +224,6 @@ class _Commit(AbstractAsyncContextManager[Out]):
             for record, event in zip(records, decoded, strict=True):
                 if isinstance(event, Exception):
                     out.dead_letter(record, event.code, event.reason)  # type: ignore[attr-defined] # see Source
-            owner.dead_letters += len(decoded) - len(good)
         batch.events = [decoded[i] for i in good]
         batch.offsets = [records[i].offset for i in good]
         batch.origins = [_origin(record) if (record := records[i]).headers else record.offset for i in good]

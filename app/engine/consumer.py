@@ -200,9 +200,11 @@ class Consumer(driver.Consumer):
     async def on_partitions_revoked(self, revoked: Iterable[TP]) -> None:
         """Finish what is under way and commit it: Faust itself throws that away."""
         await self.engine.drain()
-        await self.commit()
-        await super().on_partitions_revoked(revoked)
-        await self.engine.release()
+        try:
+            await self.commit()
+        finally:  # a commit that fails is no loss: the state knows its position
+            await super().on_partitions_revoked(revoked)
+            await self.engine.release()
 
     async def on_partitions_assigned(self, assigned: Iterable[TP], generation_id: int = 0) -> None:
         """Take the assigned partitions over."""

@@ -45,8 +45,6 @@ class Partition:
         committed: offset of the first record that is not yet in the state; None before the restore.
         watermark: largest event time that was accepted, seconds since the epoch.
         limit: the largest number of records in a chunk.
-        dead_letters: how many records were no events.
-        replayed: how many records were fetched again though the state held them.
     """
 
     state: State
@@ -60,8 +58,6 @@ class Partition:
         self.committed: int | None = None
         self.watermark = 0.0
         self.limit = limit
-        self.dead_letters = 0
-        self.replayed = 0
         self._chunks: deque[Chunk] = deque()
         self._queue: deque[Staged] = deque()
         self._changed = asyncio.Event()
@@ -103,9 +99,7 @@ class Partition:
             self.fail(skipped, RuntimeError("an agent has left out a batch, or failed outside of its commit"))
         if not self.wants(chunk):
             return []
-        records = [record for record in chunk.records if record.offset >= self.accepted]
-        self.replayed += len(chunk.records) - len(records)
-        return records
+        return [record for record in chunk.records if record.offset >= self.accepted]
 
     def settle(self, chunk: Chunk) -> None:
         """Note that the agent is done with a chunk."""

@@ -1,12 +1,11 @@
 """Record batches on their way into the partitions of a topic."""
 
 import asyncio
-from functools import lru_cache
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
-from aiokafka.partitioner import murmur2
 
+from app.engine.producer import partition_for
 from app.sources.record import Record
 
 # How long Kafka may confirm nothing before we give up; an election or a restart of a broker fits in.
@@ -48,11 +47,6 @@ class Batches:
         self._underway: dict[asyncio.Future[object], int] = {}
         self._keyless = 0
         self.confirmed = 0
-        count = len(partitions)
-        # Bounded: a file may have any number of keys. murmur2 takes microseconds, the cache a tenth of one.
-        self._partition = lru_cache(maxsize=1 << 17)(
-            lambda key: partitions[(murmur2(key) & 0x7FFFFFFF) % count]
-        )
 
     async def add(self, record: Record) -> None:
         """Put a record into its partition's batch; where that is full, it leaves first.
@@ -64,7 +58,7 @@ class Batches:
             self._keyless += 1
             partition = self._partitions[self._keyless % len(self._partitions)]
         else:
-            partition = self._partition(record.key)
+            partition = self._partitions[partition_for(record.key, len(self._partitions))]
         # No event time as timestamp: the broker's retention would delete old events at once.
         if self._open[partition].append(timestamp=None, key=record.key, value=record.value) is None:
             await self._submit(partition)

@@ -85,7 +85,7 @@ async def send(
                 taken += 1
         except SendError:
             raise
-        except Exception:
+        except Exception:  # of the source, whatever it is: what it gave before is sent, and confirmed
             await out.confirm()
             raise
         await out.confirm()

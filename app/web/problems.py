@@ -52,6 +52,6 @@ async def problems(
         return problem(405, f"{request.method} is not allowed here; {allowed} is.", {"Allow": allowed})
     except web.HTTPException as exc:
         return problem(exc.status, exc.reason)
-    except Exception:
+    except Exception:  # a bug: the client is told of it, the log has the traceback
         logger.exception("%s %s failed", request.method, request.path_qs)
         return problem(500, "The view failed; the worker's log says why.")

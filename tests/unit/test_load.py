@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-import app.kafka
-from app.commands import load, produce
+from app.commands import common, load, produce
+from app.kafka import KafkaUnavailable
 from app.sources.batches import SendError
 from app.sources.record import Record
 from app.sources.send import Due, Sent
@@ -18,10 +18,6 @@ from app.sources.terminal import run
 
 EVENT = {"event_id": "e1", "user_id": "u1", "action": "view", "timestamp": "2026-01-01T00:00:00Z"}
 LATER = EVENT | {"event_id": "e2", "timestamp": "2026-01-01T00:10:00Z"}
-
-
-class UnavailableError(Exception):
-    pass
 
 
 class Sink:
@@ -32,6 +28,11 @@ class Sink:
         self.options: dict[str, Any] = {}
         self.stopped = False
         self.error: Exception | None = None
+
+    def bootstrap(self, settings: object) -> str:
+        if isinstance(self.error, KafkaUnavailable):
+            raise self.error
+        return "kafka:9092"
 
     def run(self, records: Iterable[Record], **options: Any) -> Sent:
         self.options = options
@@ -44,8 +45,7 @@ class Sink:
 @pytest.fixture
 def sink(monkeypatch: pytest.MonkeyPatch) -> Sink:
     sink = Sink()
-    monkeypatch.setattr(app.kafka, "bootstrap", lambda settings: "kafka:9092", raising=False)
-    monkeypatch.setattr(app.kafka, "KafkaUnavailable", UnavailableError, raising=False)
+    monkeypatch.setattr(common, "bootstrap", sink.bootstrap)
     monkeypatch.setattr(load, "run", sink.run)
     monkeypatch.setattr(produce, "run", sink.run)
     return sink
@@ -135,7 +135,7 @@ def test_a_missing_file_is_told(sink: Sink) -> None:
     assert "'no.csv' does not exist" in result.output
 
 
-@pytest.mark.parametrize("error", [SendError("no Kafka answers at x:1"), UnavailableError("no Java")])
+@pytest.mark.parametrize("error", [SendError("no Kafka answers at x:1"), KafkaUnavailable("no Java")])
 def test_what_kafka_says_is_told(tmp_path: Path, sink: Sink, error: Exception) -> None:
     sink.error = error
     for result in (loaded(write(tmp_path / "e.ndjson", EVENT)), CliRunner().invoke(produce.command)):
