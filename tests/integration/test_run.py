@@ -47,7 +47,7 @@ class Run:
 
     def applied(self) -> int:
         partitions = self.get("/health")["partitions"]
-        return sum(p["offset"] for p in partitions if p["partition"].startswith("activity.raw/"))
+        return sum(p["offset"] for p in partitions if "activity.raw/" in p["partition"])
 
     def stop(self) -> int:
         os.killpg(self.process.pid, signal.SIGINT)
