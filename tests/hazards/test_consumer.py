@@ -101,7 +101,7 @@ async def test_a_record_costs_no_task(consuming: Consuming) -> None:
 @pytest.mark.parametrize(
     "consuming",
     both(
-        (plain, 1), (millrace, 1), "an event of another generation is dropped without a word, and passed by"
+        (plain, 1), (millrace, 1), "an event of another generation is dropped without a word and passed by"
     ),
     indirect=True,
 )
