@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from tables.state import Changes
+from tables.replica import Changes
 from tables.table import Out
 from tables.windows import Aggregate, Window, Windowed
 

@@ -8,7 +8,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
-from tables.state import Changes
+from tables.replica import Changes
 from tables.table import Out, Range, Reader, iso
 
 A = TypeVar("A")
@@ -95,6 +95,7 @@ class Windowed(ABC, Generic[A]):
 
     def __init__(self, name: str, *, size: timedelta, value: Aggregate[A, Any]) -> None:
         self.name = name
+        self.derived: bytes | None = None
         self.size = int(size.total_seconds())
         if self.size != size.total_seconds() or self.size <= 0:
             raise ValueError(f"window of table {name!r}: {size} is not a positive number of whole seconds")

@@ -83,12 +83,9 @@ def millrace(done: int) -> Consuming:
     """Return Millrace's consumer; its engine says that all before the offset `done` is done."""
     app = faust.App("millrace", broker="kafka://127.0.0.1:1")
     # What the consumer asks of the engine needs no wiring.
-    engine = Engine.__new__(Engine)
-    engine.app, engine.sources, engine.partitions = (
-        app,
-        {"t": cast(Any, None)},
-        {T: cast(Any, Partition(done))},
-    )
+    engine = Engine(app, cast(Any, None), chunk_records=4000, standbys_wanted=0, restore_seconds=1.0)
+    engine.sources["t"] = cast(Any, None)
+    engine.partitions[T] = cast(Any, Partition(done))
     app.engine = engine
     app.transport = Transport(app.conf.broker, app)
     return _consuming(app, Consumer)
