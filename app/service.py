@@ -4,6 +4,7 @@ import asyncio
 import logging
 import operator
 import socket
+from datetime import timedelta
 from typing import Any, cast
 
 import faust
@@ -207,23 +208,39 @@ app.engine = Engine(
 app.transport = Transport(app.conf.broker, app)
 
 
-def source_topic(name: str, record: type[faust.Record], *, key: str, dead_letters: str) -> faust.Topic:
+def source_topic(
+    name: str,
+    record: type[faust.Record],
+    *,
+    key: str,
+    dead_letters: str,
+    event_time: str = "timestamp",
+    limits: bool = True,
+) -> faust.Topic:
     """Declare a topic whose agent gets batches.
 
     Args:
         name: the topic's name.
-        record: what its values are; the field `timestamp` is the event time.
+        record: what its values are.
         key: the Record's field that is the key: order and deduplication hold among its equals.
         dead_letters: name of the topic for values that are no such record.
+        event_time: the Record's field that is the event time.
+        limits: whether large values, and those from the future, are dead letters; not where our own agents
+            are the producers, whose input has been checked.
     """
     conf = settings()
     name = conf.topic(name)
-    decoder = Decoder(record, max_bytes=conf.max_event_bytes, max_future=conf.max_future)
+    decoder = Decoder(
+        record,
+        max_bytes=conf.max_event_bytes if limits else COMMIT_BYTES,
+        max_future=conf.max_future if limits else timedelta.max,
+        time_field=event_time,
+    )
     app.engine.sources[name] = Source(
         topic=name,
         key=key,
         decode=decoder.many,
-        event_time=operator.attrgetter(decoder.time_field),
+        event_time=operator.attrgetter(event_time),
         dead_letters=conf.topic(dead_letters),
     )
     _declare(name, _event_configs())
