@@ -4,6 +4,7 @@ import asyncio
 import logging
 import operator
 import socket
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ from yarl import URL
 
 from app.admin import TopicError, TopicSpec, ensure, topic_ids
 from app.engine.engine import Engine
+from app.engine.errors import DlqLimit, ErrorPolicy
 from app.engine.log import KafkaLog
 from app.engine.source import Replica, Source, State, Wiring
 from app.engine.transport import BatchSchema, Transport
@@ -72,6 +74,20 @@ class App(faust.App):
         if running is not None and running.kind == "mock":
             return {}  # it makes each topic when it is first used, and cannot say how
         return await ensure(bootstrap(settings()), self.topic_specs.values())
+
+    def agent(
+        self, channel: Any = None, *, errors: ErrorPolicy | None = None, **options: Any
+    ) -> Callable[[Any], Any]:
+        """Declare an agent, as Faust does.
+
+        Args:
+            channel: the topic that it reads.
+            errors: what its exceptions mean, where the topic is read in batches.
+            options: Faust's.
+        """
+        if errors is not None:
+            self.engine.policies.update(dict.fromkeys(channel.topics, errors))
+        return cast("Callable[[Any], Any]", super().agent(channel, **options))
 
     async def _on_agent_error(self, agent: Any, exc: BaseException) -> None:
         if isinstance(exc, Exception):
@@ -204,6 +220,7 @@ app.engine = Engine(
     chunk_records=CHUNK_RECORDS,
     standbys_wanted=settings().standbys,
     restore_seconds=settings().restore_deadline.total_seconds(),
+    dlq_limit=DlqLimit(settings().dead_letter_run, settings().dead_letter_share),
 )
 app.transport = Transport(app.conf.broker, app)
 

@@ -57,6 +57,12 @@ class Settings(BaseSettings):
     dedup_ttl: timedelta = Field(
         timedelta(minutes=10), gt=timedelta(0), description="Event time that an event_id is remembered for."
     )
+    dead_letter_run: int = Field(
+        10_000, ge=0, description="Dead letters in a row, in a partition, at which the worker stops; 0: none."
+    )
+    dead_letter_share: float = Field(
+        0.5, gt=0, le=1, description="Share of dead letters in 10,000 records at which it stops; 1: none."
+    )
     max_event_bytes: int = Field(
         262_144, ge=1, le=900_000, description="Size of a value above which it is a dead letter."
     )
