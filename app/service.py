@@ -104,6 +104,7 @@ def _broker() -> str:
 
 app = App(
     settings().app_id,
+    env={},  # else Faust lets a stray PROCESSING_GUARANTEE or APP_WEB_TABLES_ENABLED overrule what is here
     broker=[URL(f"kafka://{address}") for address in _broker().split(",")],
     datadir=str(settings().data_dir / "faust"),
     topic_partitions=settings().partitions,
