@@ -19,6 +19,8 @@ from app.engine.engine import Engine
 from app.engine.log import KafkaLog
 from app.engine.source import Replica, Source, State, Wiring
 from app.engine.transport import BatchSchema, Transport
+from app.engine.watchdog import Watchdog
+from app.engine.worker import Worker
 from app.kafka import KafkaUnavailable, bootstrap, status
 from app.settings import settings
 from app.web.problems import problems
@@ -71,6 +73,11 @@ class App(faust.App):
             return {}  # it makes each topic when it is first used, and cannot say how
         return await ensure(bootstrap(settings()), self.topic_specs.values())
 
+    async def _on_agent_error(self, agent: Any, exc: BaseException) -> None:
+        if isinstance(exc, Exception):
+            self.engine.agent_failed(agent.channel.topics, exc)
+        await super()._on_agent_error(agent, exc)
+
     def _new_web(self) -> Web:
         return Web(self)
 
@@ -92,6 +99,14 @@ class App(faust.App):
         except STARTUP_ERRORS as exc:
             raise SystemExit(f"millrace: {exc}") from None
         await super().on_first_start()
+        self.watchdog = Watchdog(self.engine, settings().stall_timeout.total_seconds())
+        self.watchdog.start()
+
+    async def on_stop(self) -> None:
+        """Stop watching, and everything else."""
+        if hasattr(self, "watchdog"):
+            await self.watchdog.stop()
+        await super().on_stop()
 
 
 def _broker() -> str:
@@ -106,6 +121,7 @@ app = App(
     settings().app_id,
     env={},  # else Faust lets a stray PROCESSING_GUARANTEE or APP_WEB_TABLES_ENABLED overrule what is here
     broker=[URL(f"kafka://{address}") for address in _broker().split(",")],
+    Worker=Worker,
     datadir=str(settings().data_dir / "faust"),
     topic_partitions=settings().partitions,
     topic_replication_factor=settings().replication,
@@ -119,6 +135,7 @@ app = App(
     consumer_group_instance_id=f"{settings().app_id}-{socket.gethostname()}-{settings().worker}",
     broker_session_timeout=settings().session_timeout.total_seconds(),
     broker_heartbeat_interval=min(3.0, settings().session_timeout.total_seconds() / 10),
+    broker_rebalance_timeout=30.0,
     broker_max_poll_interval=2_000_000.0,  # a worker without partitions never polls
     producer_compression_type="zstd",
     producer_max_batch_size=COMMIT_BYTES,
