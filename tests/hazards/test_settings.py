@@ -58,6 +58,22 @@ def test_memory_does_not_grow_with_the_partitions(per_partition: int) -> None:
     assert BLOCK_CACHE + 100 * per_partition < 1 << 30
 
 
+def plain_log() -> Any:
+    return plain().Table("t", default=int).changelog_topic.config or {}
+
+
+def millrace_log() -> Any:
+    (log,) = [spec for name, spec in app.topic_specs.items() if name.startswith("activity.raw.")]
+    return log.configs
+
+
+@pytest.mark.parametrize(
+    "configs", both(plain_log, millrace_log, "nobody asks how many replicas confirm a changelog's records")
+)
+def test_a_changelog_says_how_many_replicas_confirm_a_write(configs: Kind) -> None:
+    assert "min.insync.replicas" in configs()
+
+
 PRINT = "c = app.conf; print(c.processing_guarantee.value, c.broker_max_poll_interval, c.web_tables_enabled)"
 PLAIN = (
     f"import faust; app = faust.App('plain', web_tables_enabled=False, broker_max_poll_interval=9.0); {PRINT}"
