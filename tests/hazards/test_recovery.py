@@ -4,17 +4,22 @@ import asyncio
 import json
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
+import faust
 import httpx
 import pytest
 from aiokafka import AIOKafkaProducer
+from faust.tables.recovery import Recovery, ServiceStopped
 
 from app.admin import TopicSpec, ensure
+from app.engine.restore import HopelessError, restore
 from tables.log import FENCE
 from tests.hazards.plain import both
 from tests.service import Service, Worker
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.timeout(180)
 
 # A restore of a hundred records takes a second.
 HANGS_SECONDS = 20
@@ -48,6 +53,7 @@ def wait_for_restore(worker: Worker) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.kafka
 @pytest.mark.parametrize(
     "app",
     both(
@@ -72,3 +78,26 @@ def test_a_changelog_that_ends_without_a_record_is_restored(kafka: str, tmp_path
         worker = service.worker("1")
         wait_for_restore(worker)
         assert worker.get("/tables/faulty/u").json()["total"] == {"count": 100}
+
+
+async def plain_step(endless: Any) -> None:
+    app = faust.App("plain", broker="kafka://127.0.0.1:1")
+    await Recovery(app, app.tables)._wait(endless, timeout=0.1)
+
+
+async def millrace_restore(endless: Any) -> None:
+    await restore("t/0", cast(Any, SimpleNamespace(acquire=lambda: endless)), 0.1)
+
+
+@pytest.mark.parametrize(
+    "wait",
+    both(
+        plain_step,
+        millrace_restore,
+        "a step that takes too long is taken for the end of the worker, which then stands still",
+        raises=ServiceStopped,
+    ),
+)
+async def test_a_restore_that_takes_too_long_is_said(wait: Any) -> None:
+    with pytest.raises(HopelessError, match="was not restored within"):
+        await wait(asyncio.sleep(100))

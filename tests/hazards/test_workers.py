@@ -155,3 +155,9 @@ def test_a_topic_that_is_not_as_declared_stops_the_start(service: Service, kind:
     service.app = kind.app
     asyncio.run(make(service, kind.raw, kind.done, partitions=3))
     assert "has 3 partitions, 4 are declared" in ready_or_ended(service.worker())
+
+
+def test_too_few_brokers_stop_the_start(service: Service) -> None:
+    worker = service.worker(MILLRACE_REPLICATION="3")
+    assert worker.process.wait(60) == 1
+    assert "cannot be created: InvalidReplicationFactorError" in worker.log.read_text()
