@@ -15,7 +15,7 @@ from faust.exceptions import ImproperlyConfigured
 from faust.types import TP
 from yarl import URL
 
-from app.admin import TopicError, TopicSpec, ensure, topic_ids
+from app.admin import TopicError, TopicSpec, broker_count, ensure, topic_ids
 from app.engine.engine import Engine
 from app.engine.errors import DlqLimit, ErrorPolicy
 from app.engine.log import KafkaLog
@@ -41,6 +41,8 @@ CHUNK_RECORDS = 4000
 
 # What a worker may meet when it starts; each text says what to do.
 STARTUP_ERRORS = (ImproperlyConfigured, PortTakenError, DirectoryTakenError, KafkaUnavailable, TopicError)
+
+logger = logging.getLogger(__name__)
 
 # It tells each fetch of metadata; what matters of it, we say ourselves.
 logging.getLogger("aiokafka").setLevel(logging.WARNING)
@@ -74,6 +76,17 @@ class App(faust.App):
         if running is not None and running.kind == "mock":
             return {}  # it makes each topic when it is first used, and cannot say how
         return await ensure(bootstrap(settings()), self.topic_specs.values())
+
+    async def _warn_of_few_replicas(self) -> None:
+        brokers, conf = await broker_count(self.kafka), settings()
+        if conf.replication < min(3, brokers) or (brokers > 1 and conf.min_insync_replicas < 2):
+            logger.warning(
+                "Kafka has %d brokers, but topics have %d replicas, of which %d confirm a write: what a "
+                "broker loses is lost. MILLRACE_REPLICATION=3 and MILLRACE_MIN_INSYNC_REPLICAS=2 are for production",
+                brokers,
+                conf.replication,
+                conf.min_insync_replicas,
+            )
 
     def agent(
         self, channel: Any = None, *, errors: ErrorPolicy | None = None, **options: Any
@@ -110,6 +123,7 @@ class App(faust.App):
             self.data_directory = DataDirectory(settings().data_dir)
             self.kafka = self.engine.bootstrap = bootstrap(settings())
             await self.ensure_topics()
+            await self._warn_of_few_replicas()
             self.topic_ids = await topic_ids(self.kafka, self.topic_specs)
             self.engine.fresh.update(_copies_on_disk())
         except STARTUP_ERRORS as exc:

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import click
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -71,6 +71,15 @@ class Settings(BaseSettings):
         description="Event time ahead of Kafka's append time above which it is impossible.",
     )
 
+    @model_validator(mode="after")
+    def _can_be_confirmed(self) -> "Settings":
+        if self.min_insync_replicas > self.replication:
+            raise ValueError(
+                f"MILLRACE_MIN_INSYNC_REPLICAS={self.min_insync_replicas} is more than "
+                f"MILLRACE_REPLICATION={self.replication}: no write could be confirmed"
+            )
+        return self
+
     def topic(self, name: str) -> str:
         """Return the name that a topic has in Kafka."""
         return f"{self.topic_prefix}{name}"
@@ -95,7 +104,10 @@ def settings() -> Settings:
     try:
         return Settings()
     except ValidationError as exc:
-        lines = [f"  {_variable(str(e['loc'][0]))}={e['input']}: {e['msg']}" for e in exc.errors()]
+        lines = [
+            f"  {_variable(str(e['loc'][0]))}={e['input']}: {e['msg']}" if e["loc"] else f"  {e['msg']}"
+            for e in exc.errors()
+        ]
         raise SettingsError("settings in the environment are not valid:\n" + "\n".join(lines)) from None
 
 
