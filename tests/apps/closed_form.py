@@ -68,6 +68,13 @@ keep(raw, totals)
 _Running = twin(Running)
 
 
+async def sink() -> None:
+    """Stands for a call elsewhere in the middle of a commit; other test apps have one that does more."""
+
+
+calls = {"sink": sink}
+
+
 @app.agent(raw)
 async def closed_form(batches: Batches[Number]) -> None:
     async for batch in batches:
@@ -82,6 +89,7 @@ async def closed_form(batches: Batches[Number]) -> None:
                 total = known[number.key] = totals.value.add(known[number.key], number.value)
                 value = _Running(number.key, total.count, total.sum, total.min, total.max)
                 out.send(running, key=number.key, value=value)
+            await calls["sink"]()
 
 
 __all__ = ["app"]

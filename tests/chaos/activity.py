@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,9 @@ Origin = tuple[int, int]
 
 
 class Activity:
-    """Made-up activity, with duplicates, late and broken events; or the lines of a file.
+    """Made-up activity, with duplicates, late and broken events, until it is enough; or the lines of a file.
 
     Args:
-        count: records of made-up activity.
         rate: records a second.
         file: what to load instead, as `millrace load` does.
         mapping: what its lines are.
@@ -39,22 +39,30 @@ class Activity:
 
     def __init__(
         self,
-        count: int = 120_000,
         *,
-        rate: float = 6_000,
+        rate: float = 3_000,
         seed: int = 1,
         file: Path | None = None,
         mapping: str = "activity",
     ) -> None:
-        self.count, self.rate, self.seed, self.file, self.mapping = count, rate, seed, file, mapping
+        self.rate, self.seed, self.file, self.mapping = rate, seed, file, mapping
+        self.enough = False
 
     def records(self) -> Iterator[Record]:
         if self.file is not None:
             return Loading((self.file,), self.mapping, None).records()
-        return synthetic.events(
-            self.seed, count=self.count, rate=self.rate, start=START, users=1000, pages=200,
-            duplicates=0.05, invalid=0.01, late=0.02,
-        )  # fmt: skip
+        made_up = synthetic.events(
+            self.seed,
+            count=None,
+            rate=self.rate,
+            start=START,
+            users=1000,
+            pages=200,
+            duplicates=0.05,
+            invalid=0.01,
+            late=0.02,
+        )
+        return takewhile(lambda _: not self.enough, made_up)
 
     def check(self, service: Service, tables: Tables, report: Report) -> None:
         right = Truth(service)

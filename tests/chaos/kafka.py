@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
@@ -17,6 +18,7 @@ T = TypeVar("T")
 
 OFFSET_KEYS = (0, 1)
 GROUP_KEY = 2
+FROM_TOPIC = 1  # where a setting comes from
 FLEXIBLE = 4  # from this version on a text's length is a varint, one higher
 
 
@@ -86,6 +88,24 @@ def delete_before(kafka: str, topic: str, offsets: dict[int, int]) -> None:
     """Delete a topic's records before an offset of each partition (-1: all that are there)."""
     wanted = {TopicPartition(topic, number): RecordsToDelete(offset) for number, offset in offsets.items()}
     admin(kafka, lambda client: client.delete_records(wanted))
+
+
+def cut_log(kafka: str, topic: str, offsets: dict[int, int]) -> None:
+    """As `delete_before`, for a topic that is only compacted: Kafka does not allow that."""
+
+    async def cut(client: AIOKafkaAdminClient) -> None:
+        (described,) = await client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+        configs = {entry[0]: entry[1] for entry in described.resources[0][4] if entry[3] == FROM_TOPIC}
+        for policy in ("compact,delete", "compact"):
+            # This replaces all of a topic's settings.
+            changed = ConfigResource(ConfigResourceType.TOPIC, topic, configs | {"cleanup.policy": policy})
+            await client.alter_configs([changed])
+            if policy == "compact,delete":
+                await client.delete_records(
+                    {TopicPartition(topic, p): RecordsToDelete(o) for p, o in offsets.items()}
+                )
+
+    admin(kafka, cut)
 
 
 def offsets(kafka: str, topic: str, count: int = 4) -> tuple[dict[int, int], dict[int, int]]:

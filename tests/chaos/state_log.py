@@ -64,16 +64,19 @@ class StateLog:
             total += max(0, position - (known[behind - 1][1] if behind else 0))
         return total
 
-    def gap(self, partition: int, at: float) -> tuple[float, float] | None:
-        """Return the seconds since the last commit before a moment, and to the first one of another owner."""
-        before = [c for c in self.commits if c.partition == partition and c.counts and c.at <= at]
+    def gap(self, partition: int, at: float, moved: bool = True) -> tuple[float, float] | None:
+        """Return the seconds since the last commit before a moment, and to the next one.
+
+        Args:
+            partition: which.
+            at: the moment, epoch seconds.
+            moved: whether the next commit must be of another owner.
+        """
+        commits = [c for c in self.commits if c.partition == partition and c.counts]
+        before = [c for c in commits if c.at <= at]
         if not before:
             return None
-        after = (
-            c.at
-            for c in self.commits
-            if c.partition == partition and c.counts and c.at > at and c.epoch > before[-1].epoch
-        )
+        after = (c.at for c in commits if c.at > at and (not moved or c.epoch > before[-1].epoch))
         first = next(after, None)
         return None if first is None else (at - before[-1].at, first - at)
 

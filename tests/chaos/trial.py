@@ -5,7 +5,8 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from itertools import islice
+from typing import NamedTuple, Protocol
 
 from app.sources.record import Record
 from tests.chaos.feed import Feed
@@ -26,10 +27,19 @@ class Load(Protocol):
     source: str
     rate: float
     seed: int
+    enough: bool
 
     def records(self) -> Iterator[Record]: ...
 
     def check(self, service: Service, tables: Tables, report: Report) -> None: ...
+
+
+class Strike(NamedTuple):
+    """A fault: when (epoch seconds), which partitions it hit, and whether they then need a new owner."""
+
+    at: float
+    partitions: list[int]
+    moved: bool
 
 
 class Trial:
@@ -47,10 +57,11 @@ class Trial:
         self.service, self.load = service, load
         self.report = Report(name, seed=load.seed)
         self.rand = random.Random(load.seed)
-        self.strikes: list[tuple[float, list[int]]] = []
-        self._settings = settings
+        self.strikes: list[Strike] = []
+        self.settings = settings
+        self._records = load.records()
         self._names = 0
-        self._caught: tuple[float, list[int]] = (0.0, [])
+        self._caught: tuple[float, list[int]] = (0.0, [])  # when `busy` saw work, and in which partitions
         self._feed: Feed | None = None
         self.began = time.monotonic()
         self.service.command("topics")
@@ -70,10 +81,13 @@ class Trial:
         if self._feed is not None:
             self._feed.stop()
 
-    def feed(self) -> "Trial":
-        """Begin to send the load."""
+    def feed(self, count: int | None = None) -> "Trial":
+        """Begin to send the load, or so many more of its events."""
         self._feed = Feed(
-            self.service.kafka, self.service.topic(self.load.source), self.load.records(), self.load.rate
+            self.service.kafka,
+            self.service.topic(self.load.source),
+            islice(self._records, count),
+            self.load.rate,
         )
         return self
 
@@ -82,15 +96,11 @@ class Trial:
         """Whether all is sent."""
         return self._feed is None or not self._feed.alive
 
-    def stop_feed(self) -> None:
-        assert self._feed is not None
-        self._feed.stop()
-
     def add(self, name: str | None = None) -> Worker:
         """Start a worker: a new one, or one of a name known before."""
         if name is None:
             name, self._names = str(self._names), self._names + 1
-        return self.service.worker(name, **self._settings)
+        return self.service.worker(name, **self.settings)
 
     def revive(self) -> None:
         """Start workers again that ended by themselves, as an orchestrator does."""
@@ -148,18 +158,19 @@ class Trial:
         return worker
 
     def stop(self, worker: Worker, seconds: float = 30) -> None:
-        """End a worker in good order."""
-        self.report.faults["stop"] += 1
+        """End a worker in good order, at its work."""
+        self.busy([worker])
+        self.note("stop")
         assert worker.stop(seconds) == 0, worker.log.read_text()[-3000:]
         self.workers.remove(worker)
 
     def held(self, worker: Worker) -> dict[int, int]:
         return held(worker, self.service.topic(self.load.source))
 
-    def note(self, kind: str) -> None:
-        """Note a fault of the worker that `busy` has returned."""
+    def note(self, kind: str, *, moved: bool = True) -> None:
+        """Note a fault of the worker that `busy` has returned; `moved`: its partitions get a new owner."""
         self.report.faults[kind] += 1
-        self.strikes.append(self._caught)
+        self.strikes.append(Strike(*self._caught, moved))
 
     def lose(self, name: str) -> None:
         """Delete the disk of a worker that does not run."""
@@ -168,8 +179,9 @@ class Trial:
         )
 
     def wait_done(self, seconds: float = 240) -> None:
-        """Wait until all is sent and processed."""
+        """Have the load come to its end, and wait until all of it is processed."""
         assert self._feed is not None
+        self.load.enough = True
         self._feed.wait(seconds)
         self.wait_until(lambda: not self.service.lag(self.load.source), seconds, "all is processed")
 
@@ -185,7 +197,7 @@ class Trial:
         """Compare everything with the truth, and show the report."""
         service, report = self.service, self.report
         for worker in self.workers:
-            worker.wait_ready()
+            worker.wait_ready(120)
         with Tables(service, self.load.source) as tables:
             self.load.check(service, tables, report)
         log = state_log(service, self.load.source)
@@ -199,15 +211,15 @@ class Trial:
         return report
 
     def _hits(self, log: StateLog) -> int:
-        """Count the faults that stand between two owners' commits of a partition, the first a fresh one."""
+        """Count the faults that stand between two commits of a partition, the first a fresh one."""
         hits = 0
-        for at, partitions in self.strikes:
-            gaps = [log.gap(partition, at) for partition in partitions]
+        for strike in self.strikes:
+            gaps = [log.gap(partition, strike.at, strike.moved) for partition in strike.partitions]
             hits += any(gap is not None and gap[0] < WITHIN for gap in gaps)
         return hits
 
     def finish(self, seconds: float = 240) -> Report:
-        """Wait for the end, judge, and fail if anything was wrong or a fault missed the work."""
+        """End the load, judge, and fail if anything was wrong or a fault missed the work."""
         self.wait_done(seconds)
         report = self.judge()
         assert report.exact, str(report)
