@@ -1,7 +1,7 @@
 """The closed-form service, whose commits fail as the setting FAILING says.
 
-offsets: Kafka refuses the group's offsets after a while. before, after: an error before or after a commit is appended to
-the state log, now and then. die-before, die-after: as these, and the worker is gone.
+offsets: Kafka refuses the group's offsets after a while. before, after: an error before or after a commit is
+appended to the state log, now and then. die-before, die-after: as these, and the worker is gone.
 """
 
 import os

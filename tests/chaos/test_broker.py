@@ -56,7 +56,6 @@ def test_r7_broker_stopped_terminated_and_killed(broker: Broker, tmp_path: Path)
 def test_r8_workers_start_and_end_while_the_broker_is_down(broker: Broker, tmp_path: Path) -> None:
     load = ClosedForm(rate=1500)
     with service_of(broker, tmp_path) as service:
-        service.command("topics")
         broker.kill()
         workers = [service.worker(f"early{number}") for number in range(2)]
         time.sleep(4)

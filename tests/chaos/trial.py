@@ -64,7 +64,6 @@ class Trial:
         self._caught: tuple[float, list[int]] = (0.0, [])  # when `busy` saw work, and in which partitions
         self._feed: Feed | None = None
         self.began = time.monotonic()
-        self.service.command("topics")
         for _ in range(workers):
             self.add()
         for worker in self.workers:
