@@ -7,6 +7,7 @@ import pytest
 
 from tests.chaos.closed_form import ClosedForm, running
 from tests.chaos.kafka import cut_log, delete_before, offsets
+from tests.chaos.state_log import topic_of
 from tests.chaos.trial import Trial
 from tests.service import Service
 
@@ -19,13 +20,9 @@ def closed(kafka: str, tmp_path: Path) -> Iterator[Service]:
         yield service
 
 
-def state_topic(service: Service) -> str:
-    return f"{service.topic(ClosedForm.source)}.{service.env['MILLRACE_APP_ID']}.state"
-
-
 def test_r11_truncated_and_emptied_with_the_disk_still_there(closed: Service) -> None:
     load = ClosedForm(width=900, rate=6000)
-    topic = state_topic(closed)
+    topic = topic_of(closed, load.source)
     with Trial("R11 truncated, emptied", closed, load, workers=1) as trial:
         for cut in ("half", "all", None):
             trial.feed(load.count // 3)
@@ -50,7 +47,7 @@ def test_r11_truncated_and_emptied_with_the_disk_still_there(closed: Service) ->
 def test_r11_emptied_with_the_disk_lost_ends_no_event(closed: Service) -> None:
     """What no log and no disk holds is gone; the outputs are not, and what comes is counted from nothing."""
     load = ClosedForm(width=600, rate=6000)
-    topic = state_topic(closed)
+    topic = topic_of(closed, load.source)
     with Trial("R11 emptied, disk lost", closed, load, workers=1) as trial:
         trial.feed(load.count // 2).wait_done()
         before = offsets(closed.kafka, closed.topic(load.source))[1]

@@ -11,6 +11,7 @@ import pytest
 from tests.chaos.activity import Activity
 from tests.chaos.closed_form import ClosedForm, counts_up_to
 from tests.chaos.kafka import offsets
+from tests.chaos.state_log import topic_of
 from tests.chaos.tables import Tables
 from tests.chaos.trial import SESSION, Trial
 from tests.service import Service
@@ -72,9 +73,8 @@ def test_r4_the_running_value_of_20_000_keys(closed: Service) -> None:
 def test_r5_twenty_kills_in_a_row(closed: Service) -> None:
     with Trial("R5 20 kills", closed, ClosedForm()).feed() as trial:
         trial.busy()
-        before = offsets(
-            closed.kafka, f"{closed.topic(trial.load.source)}.{closed.env['MILLRACE_APP_ID']}.state"
-        )
+        log = topic_of(closed, ClosedForm.source)
+        before = offsets(closed.kafka, log)[1]
         for _ in range(20):
             time.sleep(trial.rand.uniform(0.3, 1))
             # Not `trial.kill`: a worker that is still starting is hit, too.
@@ -84,10 +84,8 @@ def test_r5_twenty_kills_in_a_row(closed: Service) -> None:
             worker.kill()
             trial.workers.remove(worker)
             trial.add(worker.name)
-        after = offsets(
-            closed.kafka, f"{closed.topic(trial.load.source)}.{closed.env['MILLRACE_APP_ID']}.state"
-        )
-        trial.report.more["log_moved"] = sum(after[1].values()) - sum(before[1].values())
+        after = offsets(closed.kafka, log)[1]
+        trial.report.more["log_moved"] = sum(after.values()) - sum(before.values())
         assert after != before, "nothing was at work between the kills"
         for worker in list(trial.workers):
             worker.wait_ready()

@@ -9,6 +9,7 @@ import pytest
 from tests.chaos.broker import QUICK_CLEANER, Broker
 from tests.chaos.closed_form import ClosedForm
 from tests.chaos.kafka import offsets, read
+from tests.chaos.state_log import topic_of
 from tests.chaos.trial import SESSION, Trial
 from tests.service import Service
 
@@ -27,9 +28,9 @@ def test_r19_late_writes_of_a_zombie_change_nothing(tmp_path: Path) -> None:
     with (
         Broker(tmp_path / "broker", QUICK_CLEANER) as broker,
         Service(broker.bootstrap, tmp_path, app="tests.apps.compacting") as service,
-        Trial("R19 zombies", service, ClosedForm(rate=3000)).feed() as trial,
+        Trial("R19 zombies", service, ClosedForm(rate=3000), compacted=True).feed() as trial,
     ):
-        log = f"{service.topic(ClosedForm.source)}.{service.env['MILLRACE_APP_ID']}.state"
+        log = topic_of(service, ClosedForm.source)
         removed = []
         for _ in range(ROUNDS):
             time.sleep(1)
@@ -64,7 +65,7 @@ def test_r19_zombies_freeze_again_and_again(tmp_path: Path) -> None:
     with (
         Broker(tmp_path / "broker", QUICK_CLEANER) as broker,
         Service(broker.bootstrap, tmp_path, app="tests.apps.compacting") as service,
-        Trial("R19 in turn", service, ClosedForm(rate=3000), workers=2).feed() as trial,
+        Trial("R19 in turn", service, ClosedForm(rate=3000), workers=2, compacted=True).feed() as trial,
     ):
         for _ in range(4):
             for worker in list(trial.workers):

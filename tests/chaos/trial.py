@@ -12,7 +12,7 @@ from app.sources.record import Record
 from tests.chaos.feed import Feed
 from tests.chaos.kafka import group_of
 from tests.chaos.report import Report
-from tests.chaos.state_log import StateLog, state_log
+from tests.chaos.state_log import Recorder, StateLog, state_log
 from tests.chaos.tables import Tables, held
 from tests.service import Service, Worker
 
@@ -50,10 +50,20 @@ class Trial:
         service: without workers.
         load: what it is fed with.
         workers: how many it begins with.
+        compacted: whether Kafka compacts the state log while it is written.
         settings: of all workers.
     """
 
-    def __init__(self, name: str, service: Service, load: Load, *, workers: int = 3, **settings: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        service: Service,
+        load: Load,
+        *,
+        workers: int = 3,
+        compacted: bool = False,
+        **settings: str,
+    ) -> None:
         self.service, self.load = service, load
         self.report = Report(name, seed=load.seed)
         self.rand = random.Random(load.seed)
@@ -68,6 +78,7 @@ class Trial:
             self.add()
         for worker in self.workers:
             worker.wait_ready()
+        self._recorder = Recorder(service, load.source) if compacted else None
 
     @property
     def workers(self) -> list[Worker]:
@@ -79,6 +90,8 @@ class Trial:
     def __exit__(self, *_: object) -> None:
         if self._feed is not None:
             self._feed.stop()
+        if self._recorder is not None:
+            self._recorder.stop()
 
     def feed(self, count: int | None = None) -> "Trial":
         """Begin to send the load, or so many more of its events."""
@@ -199,10 +212,10 @@ class Trial:
             worker.wait_ready(120)
         with Tables(service, self.load.source) as tables:
             self.load.check(service, tables, report)
-        log = state_log(service, self.load.source)
+        log = self._recorder.stop() if self._recorder else state_log(service, self.load.source)
         group = group_of(service.kafka, service.env["MILLRACE_APP_ID"])
         report.rebalances = len(group.generations)
-        report.skipped = log.skipped(group, service.topic(self.load.source))
+        report.skipped = log.skipped(group)
         report.fences, report.foreign = len(log.fences), log.foreign
         report.more["hit"] = f"{self._hits(log)}/{len(self.strikes)}"
         report.more["seconds"] = round(time.monotonic() - self.began)
