@@ -15,6 +15,8 @@ from aiokafka.errors import (
     for_code,
 )
 
+from app.topic_ids import ask
+
 # Time that Kafka's brokers may take to hear of a new topic.
 CREATE_SECONDS = 15.0
 
@@ -93,6 +95,16 @@ async def partition_count(bootstrap: str, topic: str) -> int:
     if found[0]["error_code"]:
         raise TopicError(f"there is no topic {topic!r}: `millrace topics` creates those of the service")
     return len(found[0]["partitions"])
+
+
+async def topic_ids(bootstrap: str, topics: Iterable[str]) -> dict[str, str]:
+    """Return the ids of topics: one that was deleted and made anew has another. None of an old Kafka.
+
+    Raises:
+        TopicError: there is no Kafka.
+    """
+    async with _admin(bootstrap) as client:
+        return await ask(client, topics)
 
 
 @asynccontextmanager

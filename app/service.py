@@ -8,13 +8,15 @@ from typing import Any, cast
 
 import faust
 import uvloop
+from aiokafka.structs import TopicPartition
 from faust.exceptions import ImproperlyConfigured
+from faust.types import TP
 from yarl import URL
 
-from app.admin import TopicError, TopicSpec, ensure
+from app.admin import TopicError, TopicSpec, ensure, topic_ids
 from app.engine.engine import Engine
 from app.engine.log import KafkaLog
-from app.engine.source import Source, State, Wiring
+from app.engine.source import Replica, Source, State, Wiring
 from app.engine.transport import BatchSchema, Transport
 from app.kafka import KafkaUnavailable, bootstrap, status
 from app.settings import settings
@@ -22,7 +24,9 @@ from app.web.problems import problems
 from app.web.server import PortTakenError, Web, require_port
 from models.record import Decoder, encode
 from tables.log import Position, TooLargeError
-from tables.state import Changes, FencedError, Table
+from tables.replica import DELETIONS_KEPT, Changes, Table, stretches
+from tables.replica import Replica as TableReplica
+from tables.state import FencedError
 from tables.state import State as TableState
 from tables.store import DataDirectory, DirectoryTakenError, Store
 
@@ -46,6 +50,7 @@ class App(faust.App):
     engine: Engine
     topic_specs: dict[str, TopicSpec]
     kafka: str
+    topic_ids: dict[str, str]
 
     def _check_agents(self) -> None:
         readers = [(name, agent) for agent in self.agents.values() for name in agent.channel.topics]
@@ -79,8 +84,10 @@ class App(faust.App):
             if self.conf.web_enabled:
                 require_port(self.conf.web_bind, self.conf.web_port)
             self.data_directory = DataDirectory(settings().data_dir)
-            self.kafka = bootstrap(settings())
+            self.kafka = self.engine.bootstrap = bootstrap(settings())
             await self.ensure_topics()
+            self.topic_ids = await topic_ids(self.kafka, self.topic_specs)
+            self.engine.fresh.update(_copies_on_disk())
         except STARTUP_ERRORS as exc:
             raise SystemExit(f"millrace: {exc}") from None
         await super().on_first_start()
@@ -106,10 +113,10 @@ app = App(
     broker_max_poll_records=CHUNK_RECORDS,
     broker_commit_interval=1.0,
     # Workers are static members of the group, known by machine and name: a restart moves no partition.
-    # One that does not come back is missed after the session time-out.
+    # One that does not come back is missed after the session time-out, and replaced at the next heartbeat.
     consumer_group_instance_id=f"{settings().app_id}-{socket.gethostname()}-{settings().worker}",
-    broker_session_timeout=8.0,
-    broker_heartbeat_interval=2.0,
+    broker_session_timeout=settings().session_timeout.total_seconds(),
+    broker_heartbeat_interval=min(3.0, settings().session_timeout.total_seconds() / 10),
     broker_max_poll_interval=2_000_000.0,  # a worker without partitions never polls
     producer_compression_type="zstd",
     producer_max_batch_size=COMMIT_BYTES,
@@ -132,15 +139,44 @@ app.topic_specs = {}
 
 
 def _open_state(source: Source, number: int) -> State:
-    log = KafkaLog(lambda: app.engine.producer, app.kafka, _state_log(source.topic), number, TooLargeError)
-    store = Store(settings().data_dir / "tables" / f"{source.topic}-{number}")
-    return cast("State", TableState(log, store, source.tables))
+    topic = _state_log(source.topic)
+    log = KafkaLog(
+        lambda: app.engine.producer,
+        app.kafka,
+        TopicPartition(topic, number),
+        app.topic_ids.get(topic, ""),
+        TooLargeError,
+    )
+    return cast("State", TableState(log, _store(source, number), source.tables))
+
+
+def _open_replica(source: Source, number: int) -> Replica:
+    topic_id = app.topic_ids.get(_state_log(source.topic), "")
+    return TableReplica(topic_id, _store(source, number), source.tables)
+
+
+def _store(source: Source, number: int) -> Store:
+    return Store(settings().data_dir / "tables" / f"{source.topic}-{number}")
+
+
+def _copies_on_disk() -> dict[TP, float]:
+    """Return when the copies of an earlier run were last written to, seconds since the epoch."""
+    found = {}
+    for topic in app.engine.sources:
+        for number in range(settings().partitions):
+            files = (settings().data_dir / "tables" / f"{topic}-{number}").glob("*")
+            if times := [file.stat().st_mtime for file in files]:
+                found[TP(topic, number)] = max(times)
+    return found
 
 
 app.engine = Engine(
     app,
     Wiring(
         open_state=_open_state,
+        open_replica=_open_replica,
+        log_topic=lambda source: _state_log(source.topic),
+        stretches=stretches,
         new_changes=Changes,
         position=Position,
         encode=encode,
@@ -148,6 +184,8 @@ app.engine = Engine(
         too_large=TooLargeError,
     ),
     chunk_records=CHUNK_RECORDS,
+    standbys_wanted=settings().standbys,
+    restore_seconds=settings().restore_deadline.total_seconds(),
 )
 app.transport = Transport(app.conf.broker, app)
 
@@ -172,6 +210,7 @@ def source_topic(name: str, record: type[faust.Record], *, key: str, dead_letter
         dead_letters=conf.topic(dead_letters),
     )
     _declare(name, _event_configs())
+    _declare_state_log(name)
     return app.topic(name, value_type=record, schema=BatchSchema(value_type=record))
 
 
@@ -200,8 +239,10 @@ def output_topic(
 
 def keep(topic: faust.Topic, *tables: Table) -> None:
     """Keep tables beside a source topic: what its agent changes in them is exact through crashes."""
-    name = topic.get_topic_name()
-    app.engine.sources[name].tables.extend(tables)
+    app.engine.sources[topic.get_topic_name()].tables.extend(tables)
+
+
+def _declare_state_log(name: str) -> None:
     _declare(
         _state_log(name),
         {
@@ -209,6 +250,8 @@ def keep(topic: faust.Topic, *tables: Table) -> None:
             "max.message.bytes": str(COMMIT_BYTES + 100_000),
             # A worker that was paused may still write: its successor must find what it has to repair.
             "min.compaction.lag.ms": "3600000",
+            # A worker that comes back must still find what was deleted in the meantime.
+            "delete.retention.ms": str(int(DELETIONS_KEPT.total_seconds() * 1000)),
         },
     )
 

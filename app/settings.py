@@ -35,6 +35,18 @@ class Settings(BaseSettings):
     partitions: int = Field(4, ge=1, description="Partitions of every topic that `millrace topics` creates.")
     replication: int = Field(1, ge=1, description="Replicas of every topic; 3 in production.")
     min_insync_replicas: int = Field(1, ge=1, description="Replicas that confirm a write; 2 in production.")
+    standbys: int = Field(
+        1, ge=0, description="Workers that keep a warm copy of each partition's state, beside its owner."
+    )
+    session_timeout: timedelta = Field(
+        timedelta(seconds=6),
+        ge=timedelta(seconds=1),
+        le=timedelta(minutes=5),
+        description="Time after which a silent worker is replaced; a restart within it moves nothing.",
+    )
+    restore_deadline: timedelta = Field(
+        timedelta(hours=1), gt=timedelta(0), description="Time that the restore of a partition may take."
+    )
     retention: timedelta = Field(timedelta(days=7), description="Time that event topics keep their records.")
 
     dedup_ttl: timedelta = Field(

@@ -14,9 +14,13 @@ import msgspec
 
 FENCE = b"\0fence"
 POSITION = b"\0position"
+# Offset from which on the log holds all rows, where its beginning was deleted.
+WHOLE = b"\0whole"
 EPOCH_HEADER = "epoch"
 
 _EPOCH = struct.Struct(">q")
+_EPOCH_BYTES = _EPOCH.size
+_unpack = _EPOCH.unpack_from
 
 
 class Entry(NamedTuple):
@@ -28,9 +32,10 @@ class Entry(NamedTuple):
 
 
 class LogRecord(Protocol):
-    """One record as read back."""
+    """One record as read back; `timestamp` is when it was written, milliseconds since the epoch."""
 
     offset: int
+    timestamp: int
     key: bytes
     value: bytes | None
     headers: Sequence[tuple[str, bytes]]
@@ -41,7 +46,13 @@ class TooLargeError(Exception):
 
 
 class Log(Protocol):
-    """Where the state log of one partition is kept: Kafka, or memory in tests."""
+    """Where the state log of one partition is kept: Kafka, or memory in tests.
+
+    Attributes:
+        topic_id: tells the log's topic from a later one of the same name; empty if that is not known.
+    """
+
+    topic_id: str
 
     async def append(self, entries: Sequence[Entry]) -> int:
         """Append the entries as one batch and wait until it is confirmed.
@@ -94,6 +105,7 @@ def entry(epoch: int, key: bytes, value: bytes | None) -> Entry:
 
 def unpack(record: LogRecord) -> tuple[int, bytes | None]:
     """Return the writer's epoch and the row's value of a record that is no fence."""
-    if record.value is None:
-        return _EPOCH.unpack(dict(record.headers)[EPOCH_HEADER])[0], None
-    return _EPOCH.unpack_from(record.value)[0], record.value[_EPOCH.size :]
+    value = record.value
+    if value is None:
+        return _unpack(dict(record.headers)[EPOCH_HEADER])[0], None
+    return _unpack(value)[0], value[_EPOCH_BYTES:]

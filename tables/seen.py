@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
-from tables.state import Changes
+from tables.replica import Changes
 from tables.table import Batch, Out, Range, Reader, iso
 
 _BUCKET = struct.Struct(">q")
@@ -59,7 +59,8 @@ class SeenTable:
         self.ttl = ttl.total_seconds()
         self.counts_key = f"{name}\0c".encode()
         self._packs = f"{name}\0p".encode()
-        self._ids = f"{name}\0i".encode()
+        self.derived: bytes | None = f"{name}\0i".encode()
+        self._ids = self.derived
 
     def open(self, out: Out) -> "Sightings":
         """Use the table in the commit of a batch."""

@@ -13,7 +13,7 @@ from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch
 
 logger = logging.getLogger(__name__)
 
-FORMAT = b"1"
+FORMAT = b"2"
 FORMAT_KEY = b"\0format"
 
 WRITE_BUFFER = 16 << 20
@@ -153,8 +153,6 @@ class Writer:
     ) -> None:
         """Write rows (None deletes one) and delete ranges of keys, whole or not at all."""
         batch = WriteBatch(raw_mode=True)
-        for first, last in ranges:
-            batch.delete_range(first, last)
         put, delete = batch.put, batch.delete
         for changed in (rows, derived or {}):
             for key, value in changed.items():
@@ -162,4 +160,7 @@ class Writer:
                     delete(key)
                 else:
                     put(key, value)
+        # After the rows: a log may be read from a range's first row to its deletion at once.
+        for first, last in ranges:
+            batch.delete_range(first, last)
         self._db.write(batch)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
-from tables.state import Changes, Table
+from tables.replica import Changes, Table
 
 E_co = TypeVar("E_co", covariant=True)
 

@@ -7,7 +7,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
-from tables.state import Changes
+from tables.replica import Changes
 from tables.table import Out, Range, Reader, iso
 
 A = TypeVar("A")
@@ -92,6 +92,7 @@ class WindowTable(Generic[A, V]):
 
     def __init__(self, name: str, *, size: timedelta, value: Aggregate[A, V]) -> None:
         self.name = name
+        self.derived: bytes | None = None
         self.kind = f"tumbling windows of {size}"
         self.size = int(size.total_seconds())
         if self.size != size.total_seconds() or self.size <= 0:

@@ -1,6 +1,7 @@
 """The state log in memory, with what Kafka does to it: compaction, and other writers."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
@@ -13,6 +14,7 @@ class Record:
     key: bytes
     value: bytes | None
     headers: list[tuple[str, bytes]]
+    timestamp: int
 
 
 @dataclass
@@ -20,6 +22,7 @@ class MemoryLog:
     records: list[Record] = field(default_factory=list)
     end: int = 0
     max_entries: int = 1_000_000
+    topic_id: str = ""
 
     async def append(self, entries: Sequence[Entry]) -> int:
         await asyncio.sleep(0)
@@ -27,7 +30,7 @@ class MemoryLog:
             raise TooLargeError(f"{len(entries)} entries")
         base = self.end
         for key, value, headers in entries:
-            self.records.append(Record(self.end, key, value, list(headers)))
+            self.records.append(Record(self.end, key, value, list(headers), int(time.time() * 1000)))
             self.end += 1
         return base
 

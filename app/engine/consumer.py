@@ -7,11 +7,11 @@ from contextlib import suppress
 from typing import Any
 
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.structs import ConsumerRecord
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
+from app.engine.assignor import Assignor
 from app.engine.engine import Engine, engine_of
 
 FETCH_WAIT_MS = 200
@@ -41,8 +41,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         # partition is taken over) waits until an idle fetch is answered. Faust lets that wait for 1.5 s.
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
         if self._assignor is RoundRobinPartitionAssignor:  # Faust needs its own where it has tables
-            # A partition should stay where its rows are on disk.
-            consumer._partition_assignment_strategy = (StickyPartitionAssignor,)
+            consumer._partition_assignment_strategy = (Assignor.of(engine_of(self.app)),)
         return consumer
 
     @property
@@ -217,3 +216,4 @@ class Consumer(driver.Consumer):
         await self.engine.drain()
         await super().on_stop()
         await self.engine.release()
+        await self.engine.standbys.close()

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Iterable
 from typing import Any, cast
 
@@ -10,8 +11,10 @@ import faust
 from aiokafka import AIOKafkaProducer
 from faust.types import TP
 
+from app.engine.assignor import OWNER_BONUS
 from app.engine.partition import Partition
 from app.engine.source import Source, Wiring
+from app.engine.standby import Standbys
 
 logger = logging.getLogger(__name__)
 
@@ -27,17 +30,39 @@ class Engine:
         app: the Faust app, whose transport is `app.engine.transport.Transport`.
         wiring: what the engine needs from outside.
         chunk_records: the largest number of records in a batch.
+        standbys_wanted: how many workers should keep a warm copy of each partition's state, beside its owner.
+        restore_seconds: how long the restore of a partition may take.
 
     Attributes:
+        bootstrap: addresses of Kafka, host:port with commas.
         sources: the topics that are read in batches, by name.
         copartitioned: names of the output topics whose records stay in their source's partition.
         partitions: the partitions that this worker owns.
         room: set when a partition may be fetched from again.
         joined: whether the consumer group has given this worker its partitions, be it none.
+        followed: the partitions that the group wants this worker to be a standby of.
+        standbys: the copies that it keeps of them.
+        fresh: when its copies of partitions that it has owned were last known to be current, seconds since
+            the epoch.
     """
 
-    def __init__(self, app: faust.App, wiring: Wiring, *, chunk_records: int) -> None:
+    def __init__(
+        self,
+        app: faust.App,
+        wiring: Wiring,
+        *,
+        chunk_records: int,
+        standbys_wanted: int,
+        restore_seconds: float,
+    ) -> None:
         self.app = app
+        self.standbys_wanted = standbys_wanted
+        self.restore_seconds = restore_seconds
+        self.bootstrap = ""
+        self.followed: set[tuple[str, int]] = set()
+        self.standbys = Standbys(self)
+        self.fresh: dict[TP, float] = {}
+        self._owned: set[TP] = set()
         self.wiring = wiring
         self.chunk_records = chunk_records
         self.sources: dict[str, Source] = {}
@@ -52,10 +77,12 @@ class Engine:
         return self.app.producer._ensure_producer()
 
     async def assign(self, assigned: Iterable[TP]) -> None:
-        """Take partitions over: restore each, then let it work."""
+        """Take partitions over: restore each, then let it work. Follow those that others own."""
         self.joined = True
-        for tp in assigned:
-            if tp.topic in self.sources and tp not in self.partitions:
+        self._owned = {tp for tp in assigned if tp.topic in self.sources}
+        self.standbys.follow({TP(*tp) for tp in self.followed} - self._owned)
+        for tp in self._owned:
+            if tp not in self.partitions:
                 partition = Partition(self, self.sources[tp.topic], tp.partition, self.chunk_records)
                 self.partitions[tp] = partition
                 partition.start()
@@ -67,9 +94,22 @@ class Engine:
 
     async def release(self) -> None:
         """Give all partitions back."""
-        partitions = list(self.partitions.values())
+        partitions = dict(self.partitions)
         self.partitions.clear()
-        await asyncio.gather(*(partition.close() for partition in partitions))
+        for tp, partition in partitions.items():
+            if partition.committed is not None:
+                self.fresh[tp] = time.time()
+        await asyncio.gather(*(partition.close() for partition in partitions.values()))
+
+    def copies(self) -> list[tuple[str, int, float]]:
+        """Return the partitions that this worker has state of, and when each copy was last current.
+
+        The consumer's thread asks.
+        """
+        fresh = dict(self.fresh)
+        fresh.update({tp: copy.current for tp, copy in list(self.standbys.copies.items())})
+        fresh.update({tp: fresh[tp] + OWNER_BONUS for tp in self._owned if tp in fresh})
+        return [(tp.topic, tp.partition, current) for tp, current in fresh.items()]
 
     async def rewind(self, topic: str, number: int, offset: int | None) -> tuple[int, int]:
         """Fetch a partition from an offset on (None: from where its group has committed).

@@ -1,15 +1,19 @@
 """The state log in Kafka."""
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaProducer
 from aiokafka.errors import MessageSizeTooLargeError
-from aiokafka.structs import ConsumerRecord, TopicPartition
+from aiokafka.structs import TopicPartition
 
+from app.engine.fetch import EARLIEST, PATIENCE_SECONDS, Fetched, Reader, connect
 from app.engine.producer import Record, append
 
-# Longest wait for records that Kafka says are there.
-READ_SECONDS = 60.0
+WAIT_MS = 500
 
 
 class KafkaLog:
@@ -18,8 +22,8 @@ class KafkaLog:
     Args:
         producer: returns who appends.
         bootstrap: addresses of Kafka, host:port with commas.
-        topic: name of the topic.
-        number: its partition.
+        partition: topic and number.
+        topic_id: tells the topic from a later one of the same name; empty if that is not known.
         too_large: what to raise when entries do not fit into one batch.
     """
 
@@ -27,13 +31,14 @@ class KafkaLog:
         self,
         producer: Callable[[], AIOKafkaProducer],
         bootstrap: str,
-        topic: str,
-        number: int,
+        partition: TopicPartition,
+        topic_id: str,
         too_large: type[Exception],
     ) -> None:
+        self.topic_id = topic_id
         self._producer = producer
         self._bootstrap = bootstrap
-        self._partition = TopicPartition(topic, number)
+        self._partition = partition
         self._too_large = too_large
 
     async def append(self, entries: Iterable[Record]) -> int:
@@ -51,43 +56,43 @@ class KafkaLog:
 
     async def start(self) -> int:
         """Return the offset of the oldest record that is still there."""
-        consumer = self._consumer()
-        await consumer.start()
-        try:
-            return int((await consumer.beginning_offsets([self._partition]))[self._partition])
-        finally:
-            await consumer.stop()
+        partition = self._partition
+        async with connect(self._bootstrap, [partition.topic]) as reader:
+            return (await reader.offsets([partition], EARLIEST))[partition]
 
-    async def read(self, start: int, end: int) -> AsyncIterator[Sequence[ConsumerRecord]]:
+    async def read(self, start: int, end: int) -> AsyncIterator[Sequence[Any]]:
         """Yield the records from `start` up to, not including, `end`, in order.
 
         Raises:
             TimeoutError: Kafka does not deliver what it has.
+            KafkaError: the log cannot be read, for instance because `start` is not there any more.
         """
         if start >= end:
             return
-        partition, consumer = self._partition, self._consumer()
-        consumer.assign([partition])
-        await consumer.start()
-        try:
-            consumer.seek(partition, start)
-            # By position, not by the last record's offset: compaction leaves gaps, at the end too.
-            while (before := await consumer.position(partition)) < end:
-                fetched = await consumer.getmany(partition, timeout_ms=int(READ_SECONDS * 1000))
-                records = [record for record in fetched.get(partition, ()) if record.offset < end]
-                if records:
-                    yield records
-                elif await consumer.position(partition) == before:
-                    raise TimeoutError(
-                        f"{partition}: nothing came from offset {before} for {READ_SECONDS:.0f} s"
-                    )
-        finally:
-            await consumer.stop()
+        partition, position, moved = self._partition, start, time.monotonic()
+        async with connect(self._bootstrap, [partition.topic]) as reader:
+            coming = asyncio.ensure_future(self._fetch(reader, position))
+            try:
+                # By position, not by the last record's offset: compaction leaves gaps, at the end too.
+                while position < end:
+                    fetched = await coming
+                    if fetched is None or fetched.next == position:
+                        if time.monotonic() - moved > PATIENCE_SECONDS:
+                            raise TimeoutError(f"{partition}: nothing came from offset {position} on")
+                        coming = asyncio.ensure_future(self._fetch(reader, position))
+                        continue
+                    position, moved = fetched.next, time.monotonic()
+                    if position < end:  # the next ones come while these are worked on
+                        coming = asyncio.ensure_future(self._fetch(reader, position))
+                    records = fetched.records
+                    if position > end:
+                        records = [record for record in records if record.offset < end]
+                    if records:
+                        yield records
+            finally:
+                coming.cancel()
+                with suppress(asyncio.CancelledError, Exception):
+                    await coming
 
-    def _consumer(self) -> AIOKafkaConsumer:
-        return AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            max_partition_fetch_bytes=4 << 20,
-        )
+    async def _fetch(self, reader: Reader, position: int) -> Fetched | None:
+        return (await reader.fetch({self._partition: position}, wait_ms=WAIT_MS)).get(self._partition)

@@ -9,9 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aiokafka.structs import ConsumerRecord
+from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from app.engine.batch import Chunk, Out
+from app.engine.restore import HopelessError, begin, restore
 from app.engine.source import Source, State
 
 if TYPE_CHECKING:
@@ -139,6 +140,8 @@ class Partition:
                 logger.warning("%s: %s; waiting for the rebalance", self.name, exc)
                 await asyncio.sleep(self.engine.app.conf.broker_session_timeout)
                 await self.engine.stop_worker(f"{self.name} is owned by another worker: {exc}")
+            except HopelessError as exc:
+                await self.engine.stop_worker(str(exc))
             except Exception as exc:  # whatever it is, the partition begins again from its position
                 self._drop()
                 self._failures += 1
@@ -164,11 +167,14 @@ class Partition:
         began = time.monotonic()
         if not hasattr(self, "state"):
             self.state = self.engine.wiring.open_state(self.source, self.number)
-        await self.state.acquire()
+        await restore(self.name, self.state, self.engine.restore_seconds)
         position = self.state.position
-        self.accepted, tag = await self.engine.rewind(
-            self.source.topic, self.number, position.offsets.get(self.source.topic)
-        )
+        topic, wiring = self.source.topic, self.engine.wiring
+        offset = await begin(self.engine.bootstrap, TopicPartition(topic, self.number), self.state)
+        self.accepted, tag = await self.engine.rewind(topic, self.number, offset)
+        if topic not in position.offsets:
+            # From now on a state without a position is one that has lost it.
+            await self.state.commit(wiring.new_changes(), wiring.position({topic: self.accepted}, 0.0))
         self.committed = self.accepted
         self.watermark = position.watermark
         self._failure = None
@@ -178,7 +184,7 @@ class Partition:
             "%s: ready at offset %d, %d records of its state log read in %.1f s",
             self.name,
             self.accepted,
-            self.state.restored,
+            self.state.progress.records,
             time.monotonic() - began,
         )
 

@@ -1,6 +1,6 @@
 """What the engine must be told about a topic that it reads in batches, and about the state beside it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -14,16 +14,56 @@ class Position(Protocol):
     watermark: float
 
 
+class Progress(Protocol):
+    """How far the reading of a state log has come; see `tables.replica.Progress`."""
+
+    start: int
+    end: int
+    next: int
+    records: int
+    tables: Mapping[str, int]
+
+    @property
+    def rate(self) -> float:
+        """Records a second."""
+        ...
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Estimated seconds to the end; None while nothing was read."""
+        ...
+
+
+class Replica(Protocol):
+    """A copy of a state log; see `tables.replica.Replica`."""
+
+    next: int
+
+    def fit(self, start: int, end: int) -> None:
+        """Set rows aside that cannot be continued from a log with the offsets from `start` to `end`."""
+        ...
+
+    def apply(self, records: Sequence[Any], following: int) -> None:
+        """Apply records of the log; `following` is the offset to go on from."""
+        ...
+
+    def close(self) -> None:
+        """Release the copy; it stays on disk."""
+        ...
+
+
 class State(Protocol):
     """The tables of one source partition.
 
     Attributes:
         position: what the committed state holds.
-        restored: how many records the last `acquire` has read from the state log.
+        progress: how far the last `acquire` has come in the state log.
+        lost: why rows were lost that only this log or this disk held; None if none were.
     """
 
     position: Any
-    restored: int
+    progress: Any
+    lost: str | None
 
     async def acquire(self) -> None:
         """Become the owner of the partition, and restore its state."""
@@ -85,7 +125,10 @@ class Wiring:
     """What the engine gets from outside.
 
     Attributes:
-        open_state: opens the state of a source partition.
+        open_state: opens the state of a source partition, as its owner.
+        open_replica: opens it as a standby.
+        log_topic: returns the name of a source's state log.
+        stretches: cuts records into stretches that are short enough for the event loop.
         new_changes: makes an empty set of changes; it has `update(later)`.
         position: makes a position from offsets and watermark.
         encode: makes an output's bytes of a value.
@@ -94,6 +137,9 @@ class Wiring:
     """
 
     open_state: Callable[[Source, int], State]
+    open_replica: Callable[[Source, int], Replica]
+    log_topic: Callable[[Source], str]
+    stretches: Callable[[Sequence[Any], int], Iterable[tuple[Sequence[Any], int]]]
     new_changes: Callable[[], Any]
     position: Callable[[dict[str, int], float], Any]
     encode: Callable[[Any], bytes]

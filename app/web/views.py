@@ -60,16 +60,38 @@ async def health(web: Web, request: Request) -> Response:  # noqa: ARG001 (Faust
         status = "restoring"
     else:
         status = "ok"
-    answer = {"status": status, "worker": settings().worker, "partitions": partitions}
+    answer = {
+        "status": status,
+        "worker": settings().worker,
+        "partitions": partitions,
+        "standbys": [
+            {"partition": f"{tp.topic}/{tp.partition}", "lag": copy.lag}
+            for tp, copy in sorted(app.engine.standbys.copies.items())
+        ],
+    }
     return web.json(answer, status=200 if status == "ok" else 503)
 
 
 def _health(tp: Any, partition: Any) -> dict[str, Any]:
     highwater = app.consumer.highwater(tp)
     position = partition.committed
+    restoring = partition.tag is None
     return {
         "partition": partition.name,
-        "status": "restoring" if partition.tag is None else "ready",
+        "status": "restoring" if restoring else "ready",
+        **({"restore": _progress(partition)} if restoring and hasattr(partition, "state") else {}),
         "offset": position,
         "lag": None if highwater is None or position is None else max(0, highwater - position),
+    }
+
+
+def _progress(partition: Any) -> dict[str, Any]:
+    progress = partition.state.progress
+    return {
+        "next": progress.next,
+        "end": progress.end,
+        "records": progress.records,
+        "records_per_second": round(progress.rate),
+        "seconds_left": progress.seconds_left,
+        "tables": dict(progress.tables),
     }

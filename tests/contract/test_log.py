@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.structs import TopicPartition
 
 from app.admin import TopicSpec, ensure
 from app.engine.log import KafkaLog
@@ -34,7 +35,7 @@ async def log(request: pytest.FixtureRequest) -> AsyncIterator[Log]:
     )
     await producer.start()
     try:
-        yield KafkaLog(lambda: producer, kafka, topic, 1, TooLargeError)
+        yield KafkaLog(lambda: producer, kafka, TopicPartition(topic, 1), "", TooLargeError)
     finally:
         await producer.stop()
 

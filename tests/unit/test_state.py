@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tables.log import POSITION, Entry, Position, TooLargeError
-from tables.state import Changes, FencedError, State
+from tables.replica import Changes
+from tables.state import FencedError, State
 from tables.store import DataDirectory, DirectoryTakenError, Store
 from tests.memory_log import MemoryLog
 
@@ -16,6 +17,7 @@ class Rows:
     """A table of plain rows."""
 
     name = "t"
+    derived = b"dt"
 
     def derive(self, key: bytes, value: bytes | None, changes: Changes) -> None:
         changes.derived[b"d" + key] = None if value is None else value * 2
@@ -63,7 +65,7 @@ async def test_same_disk_reads_only_what_is_new(tmp_path: Path) -> None:
     state.close()
     again = owner(log, tmp_path / "a")
     await again.acquire()
-    assert (again.restored, rows_of(again), again.position) == (0, {"x": b"1"}, at(1))
+    assert (again.progress.records, rows_of(again), again.position) == (0, {"x": b"1"}, at(1))
 
 
 async def test_zombie_is_fenced_and_its_commit_does_not_count(tmp_path: Path) -> None:
@@ -203,7 +205,7 @@ async def test_any_history_restores_what_the_owners_committed(seed: int, tmp_pat
             zombies.remove(zombie)
         elif action == "compact":
             # Never the last records: min.compaction.lag.ms keeps what an owner may still have to repair.
-            seen_by_all = current._next
+            seen_by_all = current.next
             log.compact(min(seen_by_all, log.end))
         assert (rows_of(current), current.position) == (truth, position)
     fresh = owner(log, tmp_path / "fresh")

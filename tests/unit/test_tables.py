@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from models.activity import SalesTotal, SalesTotals
 from tables.log import Position
+from tables.replica import Changes
 from tables.seen import SeenTable
-from tables.state import Changes, State
+from tables.state import State
 from tables.store import Store
 from tables.table import Range
 from tables.windows import Count, Window, WindowTable

@@ -1,0 +1,176 @@
+"""Which worker gets which partitions: whoever has their state, and standbys for the rest.
+
+Every worker tells how fresh its copies of the partitions' state are; the group's leader gives each
+partition to the freshest copy, as far as the load stays even, and lets others follow it.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import msgspec
+from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
+from aiokafka.structs import TopicPartition
+
+if TYPE_CHECKING:
+    from app.engine.engine import Engine
+
+VERSION = 0
+# An owner's copy counts as so many seconds fresher than it is: a partition should not move for nothing.
+OWNER_BONUS = 5.0
+
+
+class Member(msgspec.Struct):
+    """What a worker tells the leader.
+
+    Attributes:
+        copies: for each partition (topic, number) that it has state of, when that was last known to be
+            current, seconds since the epoch.
+        standbys: how many standbys it wants each partition to have.
+    """
+
+    copies: list[tuple[str, int, float]] = []
+    standbys: int = 0
+
+
+@dataclass
+class Plan:
+    """What a worker is given: partitions to own, and partitions to follow."""
+
+    owned: list[TopicPartition] = field(default_factory=list)
+    followed: list[TopicPartition] = field(default_factory=list)
+
+
+def plan(
+    topics: Mapping[str, Sequence[int]],
+    subscribers: Mapping[str, Sequence[str]],
+    members: Mapping[str, Member],
+    stateful: Iterable[str],
+) -> dict[str, Plan]:
+    """Give each partition to one member.
+
+    Args:
+        topics: the partitions of each topic.
+        subscribers: the members that read each topic.
+        members: what each member has told.
+        stateful: the topics that have state, and hence standbys.
+
+    Returns:
+        For each member its share. Of every topic, no member owns two partitions more than another.
+    """
+    plans = {member: Plan() for member in members}
+    scores = {
+        (member, TopicPartition(topic, number)): fresh
+        for member, told in members.items()
+        for topic, number, fresh in told.copies
+    }
+    wanted = max((told.standbys for told in members.values()), default=0)
+    for topic in sorted(topics):
+        partitions = [TopicPartition(topic, number) for number in sorted(topics[topic])]
+        able = sorted(subscribers[topic])
+        if not able:
+            continue
+        owners = _share(partitions, able, scores, {m: len(plans[m].owned) for m in able}, taken={})
+        for tp, owner in owners.items():
+            plans[owner].owned.append(tp)
+        if topic not in stateful:
+            continue
+        taken = {tp: {owner} for tp, owner in owners.items()}
+        for _ in range(min(wanted, len(able) - 1)):
+            loads = {m: len(plans[m].followed) for m in able}
+            for tp, follower in _share(partitions, able, scores, loads, taken).items():
+                plans[follower].followed.append(tp)
+                taken[tp].add(follower)
+    return plans
+
+
+def _share(
+    partitions: Sequence[TopicPartition],
+    members: Sequence[str],
+    scores: Mapping[tuple[str, TopicPartition], float],
+    loads: Mapping[str, int],
+    taken: Mapping[TopicPartition, set[str]],
+) -> dict[TopicPartition, str]:
+    """Give each partition to one member that has not `taken` it: best score first, evenly."""
+    fewest, more = divmod(len(partitions), len(members))
+    counts: dict[str, int] = defaultdict(int)
+    shares: dict[TopicPartition, str] = {}
+
+    def has_room(member: str) -> bool:
+        above = sum(count > fewest for count in counts.values())
+        return counts[member] < fewest or (counts[member] == fewest and above < more)
+
+    def give(tp: TopicPartition, member: str) -> None:
+        shares[tp] = member
+        counts[member] += 1
+
+    wanted = set(partitions)
+    offers = [
+        (-score, loads[member], tp, member)
+        for (member, tp), score in scores.items()
+        if member in loads and tp in wanted and member not in taken.get(tp, ())
+    ]
+    for _, _, tp, member in sorted(offers):
+        if tp not in shares and has_room(member):
+            give(tp, member)
+    for tp in partitions:
+        if tp not in shares:
+            free = [member for member in members if member not in taken.get(tp, ())]
+            # Nobody with room may be left for a standby: then evenness yields.
+            give(tp, min(free, key=lambda m: (not has_room(m), counts[m], loads[m], m)))
+    return shares
+
+
+class Assignor(AbstractPartitionAssignor):
+    """The group's protocol. aiokafka uses the class, not an instance: `of` makes one for an engine."""
+
+    name = "millrace"
+    engine: ClassVar["Engine"]
+
+    @classmethod
+    def of(cls, engine: "Engine") -> type["Assignor"]:
+        """Return the assignor of an engine."""
+        return type("Assignor", (cls,), {"engine": engine})
+
+    @classmethod
+    def metadata(cls, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
+        """Tell the leader what we have."""
+        told = Member(cls.engine.copies(), cls.engine.standbys_wanted)
+        return ConsumerProtocolMemberMetadata(VERSION, list(topics), msgspec.msgpack.encode(told))
+
+    @classmethod
+    def assign(
+        cls, cluster: Any, members: Mapping[str, ConsumerProtocolMemberMetadata]
+    ) -> dict[str, ConsumerProtocolMemberAssignment]:
+        """Decide, as the group's leader."""
+        subscribers: dict[str, list[str]] = defaultdict(list)
+        for member, metadata in members.items():
+            for topic in metadata.subscription:
+                subscribers[topic].append(member)
+        topics = {topic: sorted(cluster.partitions_for_topic(topic) or ()) for topic in subscribers}
+        told = {
+            member: msgspec.msgpack.decode(metadata.user_data, type=Member)
+            for member, metadata in members.items()
+        }
+        plans = plan(topics, subscribers, told, cls.engine.sources)
+        return {
+            member: ConsumerProtocolMemberAssignment(
+                VERSION, _by_topic(share.owned), msgspec.msgpack.encode(_by_topic(share.followed))
+            )
+            for member, share in plans.items()
+        }
+
+    @classmethod
+    def on_assignment(cls, assignment: ConsumerProtocolMemberAssignment) -> None:
+        """Learn what to follow; what to own, aiokafka tells."""
+        followed = msgspec.msgpack.decode(assignment.user_data) if assignment.user_data else []
+        cls.engine.followed = {(topic, number) for topic, numbers in followed for number in numbers}
+
+
+def _by_topic(partitions: Iterable[TopicPartition]) -> list[tuple[str, list[int]]]:
+    topics: dict[str, list[int]] = defaultdict(list)
+    for topic, number in partitions:
+        topics[topic].append(number)
+    return list(topics.items())
