@@ -8,6 +8,7 @@ from datetime import timedelta
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from app.settings import Settings
 from app.sources import synthetic
@@ -70,9 +71,8 @@ class Activity:
         outputs(service, "activity.enriched", right.first, report)
         outputs(service, "activity.dead-letters", dict.fromkeys(right.invalid), report)
         counted = page_counts(service, report)
-        report.wrong += sum(
-            counted.get(key) != right.views.get(key) for key in counted.keys() | right.views.keys()
-        )
+        for window in counted.keys() | right.views.keys():
+            report.compare(window, counted.get(window), right.views.get(window))
         self._check_tables(right, tables, report)
 
     @staticmethod
@@ -80,19 +80,19 @@ class Activity:
         seen = [
             table for answer in tables.all("/tables") for table in answer["tables"] if table["name"] == "seen"
         ]
-        report.wrong += sum(table["first_sightings"] for table in seen) != len(right.first)
-        report.wrong += sum(table["duplicates"] for table in seen) != right.duplicates
+        report.compare("seen", sum(table["first_sightings"] for table in seen), len(right.first))
+        report.compare("duplicates", sum(table["duplicates"] for table in seen), right.duplicates)
         pages: Counter[str] = Counter()
         for (_, page, _), views in right.views.items():
             pages[page] += views
         for page, views in pages.most_common(ASKED):
-            shown = tables.all(f"/tables/page-views/{page}")
-            report.wrong += sum(answer["total"]["views"] for answer in shown) != views
+            shown = tables.all(f"/tables/page-views/{quote(page, safe='')}")
+            report.compare(page, sum(answer["total"]["views"] for answer in shown), views)
         for country, sales in right.sales.items():
-            totals = [answer["total"] for answer in tables.all(f"/tables/sales/{country}")]
+            totals = [answer["total"] for answer in tables.all(f"/tables/sales/{quote(country, safe='')}")]
             found = [sum(total[name] for total in totals) for name in ("purchases", "refunds")]
             micros = sum(round(total["amount"] * 1_000_000) for total in totals)
-            report.wrong += [*found, micros] != sales
+            report.compare(country, [*found, micros], sales)
 
 
 @dataclass
@@ -156,12 +156,9 @@ def outputs(service: Service, topic: str, right: dict[Origin, Any], report: Repo
     report.repeats += len(records) - sum(map(len, found.values()))
     report.lost += len(right.keys() - found.keys())
     report.doubled += sum(len(values) - 1 for values in found.values()) + len(found.keys() - right.keys())
-    report.wrong += sum(
-        json.loads(value)["event_id"] != right.get(origin)
-        for origin, values in found.items()
-        if right.get(origin) is not None
-        for _, value in values
-    )
+    for origin, values in found.items():
+        for _, value in values if right.get(origin) is not None else ():
+            report.compare(origin, json.loads(value)["event_id"], right[origin])
 
 
 def page_counts(service: Service, report: Report) -> dict[tuple[int, str, int], int]:

@@ -82,20 +82,18 @@ class ClosedForm:
         report.repeats = len(outputs) - sum(map(len, found.values()))
         report.lost = len(right.keys() - found.keys())
         report.doubled = sum(len(values) - 1 for values in found.values()) + len(found.keys() - right.keys())
-        report.wrong = sum(
-            json.loads(value) != right.get(origin) for origin, values in found.items() for value in values
-        )
+        for origin, values in found.items():
+            for value in values:
+                report.compare(origin, json.loads(value), right.get(origin))
         keys = {total["key"]: total for total in right.values()}  # the last one of each key
         for key, total in keys.items():
-            report.wrong += total != self.formula(key)
-        asked = random.Random(self.seed).sample(sorted(keys), min(len(keys), ASKED))
-        for key in asked:
-            partition = partition_for(key.encode(), tables.partitions)
-            shown = tables.of(partition, "totals", key)["total"]
-            average = shown.pop("avg")
+            report.compare(key, total, self.formula(key))
+        for key in random.Random(self.seed).sample(sorted(keys), min(len(keys), ASKED)):
+            shown = tables.of(partition_for(key.encode(), tables.partitions), "totals", key)["total"]
             total = self.formula(key)
-            report.wrong += {"key": key, **shown} != total or average != total["sum"] / total["count"]
-        report.wrong += len(keys) % self.keys != 0
+            average = total["sum"] / total["count"]
+            report.compare(key, {"key": key, **shown}, total | {"avg": average})
+        report.compare("keys of the last block", len(keys) % self.keys, 0)
 
     @staticmethod
     def formula(key: str) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
+EXAMPLES = 5
+
 LINES: list[str] = []
 """All reports so far, for the end of the test session."""
 
@@ -39,6 +41,14 @@ class Report:
     doubled: int = 0
     wrong: int = 0
     more: dict[str, object] = field(default_factory=dict)
+    examples: list[str] = field(default_factory=list)
+
+    def compare(self, what: object, found: object, right: object) -> None:
+        """Count a value that is wrong, and keep the first ones for people."""
+        if found != right:
+            self.wrong += 1
+            if len(self.examples) < EXAMPLES:
+                self.examples.append(f"{what}: {found}, not {right}")
 
     @property
     def exact(self) -> bool:
@@ -56,6 +66,7 @@ class Report:
             f"kills={self.kills} faults={faults} ended={self.ended} rebalances={self.rebalances} "
             f"fences={self.fences} foreign_commits={self.foreign} skipped_by_position={self.skipped} "
             f"repeats={self.repeats} events={self.events} outputs={self.expected} seed={self.seed}{more}"
+            + "".join(f"\n  {example}" for example in self.examples)
         )
 
     def show(self) -> None:
