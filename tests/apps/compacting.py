@@ -8,7 +8,6 @@ QUICK = {
     "min.compaction.lag.ms": "2000",
     "max.compaction.lag.ms": "3000",
     "min.cleanable.dirty.ratio": "0.01",
-    "delete.retention.ms": "1000",
 }
 
 for spec in app.topic_specs.values():

@@ -170,9 +170,12 @@ class Trial:
         return worker
 
     def stop(self, worker: Worker, seconds: float = 30) -> None:
-        """End a worker in good order, at its work."""
-        self.busy([worker])
-        self.note("stop")
+        """End a worker in good order; one that has partitions, at its work."""
+        if self.held(worker):
+            self.busy([worker])
+            self.note("stop")
+        else:
+            self.report.faults["stop-idle"] += 1
         assert worker.stop(seconds) == 0, worker.log.read_text()[-3000:]
         self.workers.remove(worker)
 
