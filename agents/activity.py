@@ -36,5 +36,12 @@ async def activity(batches: Batches[ActivityEvent]) -> None:
 
 def send_page_count(out: Out, window: Window) -> None:
     """Tell the readers of `activity.page-counts` how far a page's minute has come."""
-    record = page_count(window.key, out.partition, window.start, window.end, window.result["views"])
+    record = page_count(
+        window.key,
+        window.start,
+        window.end,
+        partition=out.partition,
+        views=window.result["views"],
+        version=out.version,
+    )
     out.send(topics.activity_page_counts, key=window.key, value=record)

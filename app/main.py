@@ -1,7 +1,7 @@
 """The whole service in one place: app, topics, agents and web views."""
 
-from agents import activity
+from agents import activity, page_totals
 from app.service import app
 from app.web import views
 
-__all__ = ["activity", "app", "views"]
+__all__ = ["activity", "app", "page_totals", "views"]

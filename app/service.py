@@ -4,6 +4,7 @@ import asyncio
 import logging
 import operator
 import socket
+from datetime import timedelta
 from typing import Any, cast
 
 import faust
@@ -18,6 +19,8 @@ from app.engine.engine import Engine
 from app.engine.log import KafkaLog
 from app.engine.source import Replica, Source, State, Wiring
 from app.engine.transport import BatchSchema, Transport
+from app.engine.watchdog import Watchdog
+from app.engine.worker import Worker
 from app.kafka import KafkaUnavailable, bootstrap, status
 from app.settings import settings
 from app.web.problems import problems
@@ -70,6 +73,11 @@ class App(faust.App):
             return {}  # it makes each topic when it is first used, and cannot say how
         return await ensure(bootstrap(settings()), self.topic_specs.values())
 
+    async def _on_agent_error(self, agent: Any, exc: BaseException) -> None:
+        if isinstance(exc, Exception):
+            self.engine.agent_failed(agent.channel.topics, exc)
+        await super()._on_agent_error(agent, exc)
+
     def _new_web(self) -> Web:
         return Web(self)
 
@@ -91,6 +99,14 @@ class App(faust.App):
         except STARTUP_ERRORS as exc:
             raise SystemExit(f"millrace: {exc}") from None
         await super().on_first_start()
+        self.watchdog = Watchdog(self.engine, settings().stall_timeout.total_seconds())
+        self.watchdog.start()
+
+    async def on_stop(self) -> None:
+        """Stop watching, and everything else."""
+        if hasattr(self, "watchdog"):
+            await self.watchdog.stop()
+        await super().on_stop()
 
 
 def _broker() -> str:
@@ -104,6 +120,7 @@ def _broker() -> str:
 app = App(
     settings().app_id,
     broker=[URL(f"kafka://{address}") for address in _broker().split(",")],
+    Worker=Worker,
     datadir=str(settings().data_dir / "faust"),
     topic_partitions=settings().partitions,
     topic_replication_factor=settings().replication,
@@ -117,6 +134,7 @@ app = App(
     consumer_group_instance_id=f"{settings().app_id}-{socket.gethostname()}-{settings().worker}",
     broker_session_timeout=settings().session_timeout.total_seconds(),
     broker_heartbeat_interval=min(3.0, settings().session_timeout.total_seconds() / 10),
+    broker_rebalance_timeout=30.0,
     broker_max_poll_interval=2_000_000.0,  # a worker without partitions never polls
     producer_compression_type="zstd",
     producer_max_batch_size=COMMIT_BYTES,
@@ -190,23 +208,39 @@ app.engine = Engine(
 app.transport = Transport(app.conf.broker, app)
 
 
-def source_topic(name: str, record: type[faust.Record], *, key: str, dead_letters: str) -> faust.Topic:
+def source_topic(
+    name: str,
+    record: type[faust.Record],
+    *,
+    key: str,
+    dead_letters: str,
+    event_time: str = "timestamp",
+    limits: bool = True,
+) -> faust.Topic:
     """Declare a topic whose agent gets batches.
 
     Args:
         name: the topic's name.
-        record: what its values are; the field `timestamp` is the event time.
+        record: what its values are.
         key: the Record's field that is the key: order and deduplication hold among its equals.
         dead_letters: name of the topic for values that are no such record.
+        event_time: the Record's field that is the event time.
+        limits: whether large values, and those from the future, are dead letters; not where our own agents
+            are the producers, whose input has been checked.
     """
     conf = settings()
     name = conf.topic(name)
-    decoder = Decoder(record, max_bytes=conf.max_event_bytes, max_future=conf.max_future)
+    decoder = Decoder(
+        record,
+        max_bytes=conf.max_event_bytes if limits else COMMIT_BYTES,
+        max_future=conf.max_future if limits else timedelta.max,
+        time_field=event_time,
+    )
     app.engine.sources[name] = Source(
         topic=name,
         key=key,
         decode=decoder.many,
-        event_time=operator.attrgetter(decoder.time_field),
+        event_time=operator.attrgetter(event_time),
         dead_letters=conf.topic(dead_letters),
     )
     _declare(name, _event_configs())

@@ -47,6 +47,11 @@ class Settings(BaseSettings):
     restore_deadline: timedelta = Field(
         timedelta(hours=1), gt=timedelta(0), description="Time that the restore of a partition may take."
     )
+    stall_timeout: timedelta = Field(
+        timedelta(minutes=1),
+        ge=timedelta(seconds=2),
+        description="Time that work may stand still before the worker ends, to be started again.",
+    )
     retention: timedelta = Field(timedelta(days=7), description="Time that event topics keep their records.")
 
     dedup_ttl: timedelta = Field(

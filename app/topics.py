@@ -1,11 +1,22 @@
 """All topics, in the order in which an event flows through them."""
 
 from app.service import output_topic, source_topic
-from models.activity import ActivityEvent, EnrichedActivity, PageCount
+from models.activity import ActivityEvent, EnrichedActivity, PageCount, PageTotal
 
 activity_raw = source_topic(
     "activity.raw", ActivityEvent, key="user_id", dead_letters="activity.dead-letters"
 )
 activity_dead_letters = output_topic("activity.dead-letters", copartitioned=True, max_bytes=2_000_000)
 activity_enriched = output_topic("activity.enriched", EnrichedActivity, copartitioned=True)
-activity_page_counts = output_topic("activity.page-counts", PageCount)
+activity_page_counts = source_topic(
+    "activity.page-counts",
+    PageCount,
+    key="page",
+    dead_letters="activity.page-counts.dead-letters",
+    event_time="window_start",
+    limits=False,
+)
+activity_page_counts_dead_letters = output_topic(
+    "activity.page-counts.dead-letters", copartitioned=True, max_bytes=2_000_000
+)
+activity_page_totals = output_topic("activity.page-totals", PageTotal, copartitioned=True)

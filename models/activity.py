@@ -50,17 +50,28 @@ class EnrichedActivity(ActivityEvent):
 class PageCount(faust.Record):
     """Views of a page in one minute of event time, up to and with the event that is the record's origin.
 
-    A page's events lie in several partitions: its total is the sum over `partition`, of each the record
-    with the highest offset in its origin.
+    A page's events lie in several partitions: its total is the sum over `partition`, of each the newest.
 
     Attributes:
         partition: the source partition that the views are from.
         window_start: first second of the minute, seconds since the epoch.
         window_end: first second after it.
+        version: grows with each change of the partition's windows; of two counts of a minute and partition
+            the one with the higher version is newer.
     """
 
     page: str
     partition: int
+    window_start: int
+    window_end: int
+    views: int
+    version: int
+
+
+class PageTotal(faust.Record):
+    """Views of a page in one minute of event time over all partitions, so far; see `PageCount`."""
+
+    page: str
     window_start: int
     window_end: int
     views: int
@@ -112,6 +123,7 @@ class SalesTotals:
 
 _Enriched = twin(EnrichedActivity)
 _PageCount = twin(PageCount)
+_PageTotal = twin(PageTotal)
 
 
 def risk_level(amount: float | None) -> RiskLevel:
@@ -140,6 +152,11 @@ def enriched(event: ActivityEvent) -> EnrichedActivity:
     )
 
 
-def page_count(page: str, partition: int, start: int, end: int, views: int) -> PageCount:
+def page_count(page: str, start: int, end: int, *, partition: int, views: int, version: int) -> PageCount:
     """Make the record of a window of the page views."""
-    return _PageCount(page, partition, start, end, views)
+    return _PageCount(page, partition, start, end, views, version)
+
+
+def page_total(page: str, start: int, end: int, views: int) -> PageTotal:
+    """Make the record of a window of the page views over all partitions."""
+    return _PageTotal(page, start, end, views)

@@ -71,11 +71,13 @@ class Out(Reader, Protocol):
     Attributes:
         offset: offset of the event that the agent is at: the origin of what is sent.
         at: the same, but for an event that was replayed its own offset, not its first.
+        version: grows with each event of the partition that changes its tables.
         end: offset after the last record of the batch; no other batch of the partition has it.
     """
 
     offset: int
     at: int
+    version: int
     end: int
 
     def read(self, keys: Sequence[bytes]) -> list[bytes | None]:

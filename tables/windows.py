@@ -1,6 +1,7 @@
 """Aggregates per key and window of event time."""
 
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
@@ -81,35 +82,29 @@ class Window(NamedTuple):
     result: dict[str, Any]
 
 
-class WindowTable(Generic[A, V]):
-    """Tumbling windows: each event is in exactly one, by its event time.
+class Windowed(ABC, Generic[A]):
+    """Rows of a value per key and window, and how they are asked for.
 
     Args:
         name: the table's name.
         size: length of a window, in whole seconds.
-        value: what is kept of a window's events.
+        value: what is kept of a window.
     """
 
-    def __init__(self, name: str, *, size: timedelta, value: Aggregate[A, V]) -> None:
+    kind: str
+
+    def __init__(self, name: str, *, size: timedelta, value: Aggregate[A, Any]) -> None:
         self.name = name
         self.derived: bytes | None = None
-        self.kind = f"tumbling windows of {size}"
         self.size = int(size.total_seconds())
         if self.size != size.total_seconds() or self.size <= 0:
             raise ValueError(f"window of table {name!r}: {size} is not a positive number of whole seconds")
         self.value = value
         self._prefix = f"{name}\0".encode()
-        self._decode = msgspec.msgpack.Decoder(value.type).decode
 
-    def open(self, out: Out, *, changed: Callable[[Window], None] | None = None) -> "Windows[A, V]":
-        """Use the table in the commit of a batch.
-
-        Args:
-            out: the commit.
-            changed: called at the end for each window that the batch has changed; what it sends has the
-                last event that changed the window as its origin.
-        """
-        return Windows(self, out, changed)
+    @abstractmethod
+    def decode(self, raw: bytes | None) -> A:
+        """Return a row's value; None is the value of no events."""
 
     def row_key(self, key: str, start: int) -> bytes:
         """Return the key of a window's row."""
@@ -118,10 +113,6 @@ class WindowTable(Generic[A, V]):
     def window(self, key: str, start: int, total: A) -> Window:
         """Return a window as it is shown."""
         return Window(key, start, start + self.size, self.value.result(total))
-
-    def decode(self, raw: bytes | None) -> A:
-        """Return a row's value; None is the value of no events."""
-        return self.value.zero() if raw is None else self._decode(raw)
 
     def info(self, readers: Sequence[Reader]) -> dict[str, Any]:  # noqa: ARG002 (the same for all partitions)
         """Return the length of the windows."""
@@ -155,10 +146,33 @@ class WindowTable(Generic[A, V]):
         first, last = self.row_key(key, start), self.row_key(key, end)
         for row, raw in reader.scan_committed(first, last):
             if len(row) == len(first):  # not of another key that begins with this one and a zero byte
-                yield _START.unpack_from(row, len(row) - _START.size)[0], self._decode(raw)
+                yield _START.unpack_from(row, len(row) - _START.size)[0], self.decode(raw)
 
     def derive(self, key: bytes, value: bytes | None, changes: Changes) -> None:
         """Do nothing: a window's row is all there is of it."""
+
+
+class WindowTable(Windowed[A], Generic[A, V]):
+    """Tumbling windows: each event is in exactly one, by its event time; see `Windowed`."""
+
+    def __init__(self, name: str, *, size: timedelta, value: Aggregate[A, V]) -> None:
+        super().__init__(name, size=size, value=value)
+        self.kind = f"tumbling windows of {size}"
+        self._decode = msgspec.msgpack.Decoder(value.type).decode
+
+    def open(self, out: Out, *, changed: Callable[[Window], None] | None = None) -> "Windows[A, V]":
+        """Use the table in the commit of a batch.
+
+        Args:
+            out: the commit.
+            changed: called at the end for each window that the batch has changed; what it sends has the
+                last event that changed the window as its origin.
+        """
+        return Windows(self, out, changed)
+
+    def decode(self, raw: bytes | None) -> A:
+        """Return a row's value; None is the value of no events."""
+        return self.value.zero() if raw is None else self._decode(raw)
 
 
 class Windows(Generic[A, V]):
@@ -169,7 +183,7 @@ class Windows(Generic[A, V]):
         self._out = out
         self._changed = changed
         self._totals: dict[tuple[str, int], A] = {}
-        self._offsets: dict[tuple[str, int], int] = {}
+        self._last: dict[tuple[str, int], tuple[int, int]] = {}
         self._add = table.value.add
         self._zero = table.value.zero
         self._size = table.size
@@ -187,7 +201,7 @@ class Windows(Generic[A, V]):
         totals = self._totals
         total = totals[window] if window in totals else self._zero()
         totals[window] = self._add(total, value)
-        self._offsets[window] = self._out.at
+        self._last[window] = (self._out.at, self._out.version)
 
     def _fold(self, changes: Changes) -> None:
         table, out, changed = self._table, self._out, self._changed
@@ -196,5 +210,6 @@ class Windows(Generic[A, V]):
             total = table.value.merge(table.decode(raw), more)
             changes.rows[row] = msgspec.msgpack.encode(total)
             if changed is not None:
-                out.offset = self._offsets[window]  # the event that changed it last is the update's origin
+                # The event that changed it last is the update's origin, and says how new it is.
+                out.offset, out.version = self._last[window]
                 changed(table.window(*window, total))

@@ -100,10 +100,10 @@ def _welcome(url: str, rate: float, log: Path) -> str:
     fed = f", {rate:g} events/s are fed in" if rate else ""
     return f"""
 Millrace runs{fed}. Ask it:
-  {url}/tables                           all tables
-  {url}/tables/page-views//products/0001 views of a page, minute by minute
-  {url}/tables/sales/GB                  sales of a country
-  {url}/health                           is it well, and how far behind
+  {url}/tables                            all tables
+  {url}/tables/page-totals//products/0001 views of a page, minute by minute
+  {url}/tables/sales/GB                   sales of a country
+  {url}/health                            is it well, and how far behind
 Look at its results:
   {me} tail -f activity.enriched
   {me} dead-letters list

@@ -64,7 +64,10 @@ class Batch(Generic[E]):
     def __iter__(self) -> Iterator[E]:
         out = self._out
         assert out is not None, "events are known inside of `async with batch.commit()`"
-        for event, out.offset, out.at in zip(self.events, self.origins, self.offsets, strict=True):
+        versions = self.offsets
+        for event, out.offset, out.at, out.version in zip(
+            self.events, self.origins, self.offsets, versions, strict=True
+        ):
             yield event
 
     def commit(self) -> AbstractAsyncContextManager["Out"]:
@@ -111,6 +114,7 @@ class Out:
         partition: number of the source partition.
         offset: offset of the event that the agent is at: the origin of what it sends.
         at: the same, but for an event that was replayed its own offset, not its first.
+        version: grows with each event of the partition that changes its tables.
         end: offset after the last record of the batch.
         watermark: the largest event time before this batch, seconds since the epoch.
     """
@@ -122,7 +126,7 @@ class Out:
         self._folds: list[Callable[[Any], None]] = []
         self._outputs: dict[str, Outputs] = defaultdict(Outputs)
         self.partition = owner.number
-        self.offset = self.at = end - 1
+        self.offset = self.at = self.version = end - 1
         self.end = end
         self.watermark = watermark
 

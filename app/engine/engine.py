@@ -40,6 +40,8 @@ class Engine:
         partitions: the partitions that this worker owns.
         room: set when a partition may be fetched from again.
         joined: whether the consumer group has given this worker its partitions, be it none.
+        stopping: whether the worker has been told to end.
+        failure: why the worker ends by itself; None while it does not.
         followed: the partitions that the group wants this worker to be a standby of.
         standbys: the copies that it keeps of them.
         fresh: when its copies of partitions that it has owned were last known to be current, seconds since
@@ -70,11 +72,18 @@ class Engine:
         self.partitions: dict[TP, Partition] = {}
         self.room = asyncio.Event()
         self.joined = False
+        self.stopping = False
+        self.failure: str | None = None
 
     @property
     def producer(self) -> AIOKafkaProducer:
         """The app's producer, below Faust's."""
         return self.app.producer._ensure_producer()
+
+    @property
+    def at_work(self) -> bool:
+        """Whether the group has settled who owns what."""
+        return self.joined and not self.app.rebalancing
 
     async def assign(self, assigned: Iterable[TP]) -> None:
         """Take partitions over: restore each, then let it work. Follow those that others own."""
@@ -132,9 +141,17 @@ class Engine:
         partition = self.partitions.get(tp)
         return None if partition is None else partition.committed
 
+    def agent_failed(self, topics: Iterable[str], failure: Exception) -> None:
+        """Fetch again what an agent had in its hands when it failed outside of a commit."""
+        names = set(topics)
+        for tp, partition in self.partitions.items():
+            if tp.topic in names:
+                partition.agent_failed(failure)
+
     async def stop_worker(self, why: str) -> None:
         """End the process: nothing is lost, since what is not in the state is fetched again."""
         logger.critical("worker stops: %s", why)
+        self.failure = why
         await self.app.crash(RuntimeError(why))
         await asyncio.sleep(10)
         os._exit(EXIT_FAILED)

@@ -74,6 +74,11 @@ class Partition:
         return f"{self.source.topic}/{self.number}"
 
     @property
+    def progress(self) -> int | None:
+        """Offset in the state log that a restore has come to; None if there is none under way."""
+        return self.state.progress.next if self.committed is None and hasattr(self, "state") else None
+
+    @property
     def full(self) -> bool:
         """Whether no more records should be fetched for now."""
         return self.tag is None or len(self._chunks) + len(self._queue) >= DEPTH
@@ -94,19 +99,25 @@ class Partition:
 
     def begin(self, chunk: Chunk) -> list[ConsumerRecord]:
         """Return the records of a chunk that are to be processed now; none if it is not wanted any more."""
-        while self._chunks and self._chunks[0] is not chunk:
+        while self.wants(chunk) and self._chunks and self._chunks[0] is not chunk:
             skipped = self._chunks.popleft()
             # Nothing behind a batch may be processed before it: the chunk, too, is fetched again.
-            self.fail(skipped, RuntimeError("an agent has left out a batch, or failed outside of its commit"))
+            self.fail(skipped, RuntimeError("an agent has left out a batch"))
         if not self.wants(chunk):
             return []
         return [record for record in chunk.records if record.offset >= self.accepted]
 
     def settle(self, chunk: Chunk) -> None:
         """Note that the agent is done with a chunk."""
-        if self._chunks and self._chunks[0] is chunk:
-            self._chunks.popleft()
+        with suppress(ValueError):  # it is not there any more after a failure
+            self._chunks.remove(chunk)
         self.engine.room.set()
+
+    def agent_failed(self, failure: Exception) -> None:
+        """Note that the agent has failed outside of a commit: whatever it had is fetched again."""
+        if self._chunks:
+            self.fail(self._chunks[0], failure)
+            self._chunks.clear()
 
     async def stage(self, chunk: Chunk, out: Out, watermark: float) -> None:
         """Take over a batch whose agent is done. Its outputs are sent now, its changes after them."""

@@ -54,7 +54,11 @@ async def query_table(web: Web, request: Request, table: str, key: str) -> Respo
 async def health(web: Web, request: Request) -> Response:  # noqa: ARG001 (Faust's signature)
     """Say whether the worker is at work: 200 if it is, 503 if not (yet)."""
     partitions = [_health(tp, partition) for tp, partition in sorted(app.engine.partitions.items())]
-    if not app.engine.joined or app.rebalancing:
+    if app.engine.failure is not None:
+        status = f"failed: {app.engine.failure}"
+    elif app.engine.stopping:
+        status = "stopping"
+    elif not app.engine.at_work:
         status = "joining"
     elif any(p["status"] != "ready" for p in partitions):
         status = "restoring"

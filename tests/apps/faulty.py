@@ -1,6 +1,8 @@
 """The service with a second batch agent, that fails as its events tell it to."""
 
+import asyncio
 import os
+import time
 from collections import Counter
 from datetime import timedelta
 
@@ -32,6 +34,8 @@ counts = WindowTable("faulty", size=timedelta(hours=1), value=Count())
 keep(raw, counts)
 
 tried: Counter[str] = Counter()
+CRASH = os.environ.get("FAULTY_CRASH", "")
+WELL = bool(os.environ.get("FAULTY_WELL"))
 LIMIT = int(os.environ.get("FAULTY_TRIES", "2"))
 
 
@@ -41,6 +45,9 @@ async def faulty(batches: Batches[Order]) -> None:
         if tried["left-out"] == 1:  # as a careless agent would
             tried["left-out"] += 1
             continue
+        if os.path.exists(CRASH):  # outside of a commit  # noqa: ASYNC240 (a moment)
+            os.remove(CRASH)
+            raise RuntimeError("crashed as told")
         async with batch.commit() as out:
             counter = counts.open(out)
             for order in batch:
@@ -49,6 +56,12 @@ async def faulty(batches: Batches[Order]) -> None:
                     tried["left-out"] = max(1, tried["left-out"])
                 counter.add(order.user_id, 1, at=order.timestamp)
                 out.send(done, key=order.user_id, value=twin(Done)(order.event_id, 1))
+                if WELL:
+                    continue
+                if order.fault == "hang":
+                    await asyncio.sleep(1000)
+                if order.fault == "block":
+                    time.sleep(1000)  # noqa: ASYNC251 (as a careless agent would)
                 if order.fault == "raise" and tried[order.event_id] <= LIMIT:
                     raise RuntimeError("as told")
 

@@ -144,10 +144,11 @@ def test_outputs_and_tables(service: Service) -> None:
     seen = worker.get("/tables/seen/1").json()
     assert seen["timestamp"] == "2026-01-31T12:00:00Z"
     names = [t["name"] for t in worker.get("/tables").json()["tables"]]
-    assert names == ["page-views", "sales", "seen"]
+    assert names == ["page-totals", "page-views", "sales", "seen"]
+    service.wait_done(topic="activity.page-counts")
     health = worker.get("/health").json()
     assert health["status"] == "ok"
-    assert [p["lag"] for p in health["partitions"]] == [0, 0, 0, 0]
+    assert [p["lag"] for p in health["partitions"]] == [0] * 8
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,8 @@ class Run:
         return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=10).json()
 
     def applied(self) -> int:
-        return sum(p["offset"] for p in self.get("/health")["partitions"])
+        partitions = self.get("/health")["partitions"]
+        return sum(p["offset"] for p in partitions if "activity.raw/" in p["partition"])
 
     def stop(self) -> int:
         os.killpg(self.process.pid, signal.SIGINT)

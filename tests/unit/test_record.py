@@ -143,10 +143,11 @@ def test_enriched_has_every_field_of_the_event() -> None:
 
 
 def test_page_count() -> None:
-    assert json.loads(encode(page_count("/a", 3, 60, 120, 7))) == {
+    assert json.loads(encode(page_count("/a", 60, 120, partition=3, views=7, version=9))) == {
         "page": "/a",
         "partition": 3,
         "window_start": 60,
         "window_end": 120,
         "views": 7,
+        "version": 9,
     }

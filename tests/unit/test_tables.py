@@ -42,6 +42,7 @@ class Batch:
     partition: int = 0
     offset: int = 0
     at: int = 0
+    version: int = 0
     folds: list[Callable[[Changes], None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -57,7 +58,7 @@ class Batch:
 
     def __iter__(self) -> Any:
         for offset, event in zip(self.origins, self.events, strict=True):
-            self.offset = self.at = offset
+            self.offset = self.at = self.version = offset
             yield event
 
     async def commit(self) -> None:

@@ -1,0 +1,154 @@
+"""The watchdog: a worker that stands still must end, so that its orchestrator starts it again."""
+
+import asyncio
+import faulthandler
+import logging
+import os
+import sys
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from aiokafka.errors import KafkaError
+from aiokafka.structs import TopicPartition
+from faust.types import TP
+
+from app.engine.fetch import LATEST, Reader, connect
+
+if TYPE_CHECKING:
+    from app.engine.engine import Engine
+
+logger = logging.getLogger(__name__)
+
+EXIT_BLOCKED = 4
+# Kafka has this long to answer; while it does not, nobody stands still for a reason of their own.
+ANSWER_SECONDS = 10.0
+
+
+def dump_stacks() -> None:
+    """Write the stacks of all threads to stderr: the real one, Faust has put its log in its place."""
+    faulthandler.dump_traceback(sys.__stderr__ or 2, all_threads=True)
+
+
+class Watchdog:
+    """Ends the process when the event loop, the fetch thread, a rebalance or a partition stands still.
+
+    Args:
+        engine: what it watches.
+        seconds: how long something may stand still.
+    """
+
+    def __init__(self, engine: "Engine", seconds: float) -> None:
+        self._engine = engine
+        self._seconds = seconds
+        self._interval = min(5.0, seconds / 4)
+        self._pulse = time.monotonic()
+        self._since: dict[Any, tuple[Any, float]] = {}
+        self._stopped = threading.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Watch, until `stop`."""
+        self._pulse = time.monotonic()
+        self._tasks = [
+            asyncio.create_task(self._beat(), name="watchdog pulse"),
+            asyncio.create_task(self._watch(), name="watchdog"),
+        ]
+        threading.Thread(target=self._guard, name="watchdog", daemon=True).start()
+
+    async def stop(self) -> None:
+        """Watch no more."""
+        self._stopped.set()
+        for task in self._tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def _beat(self) -> None:
+        while True:
+            self._pulse = time.monotonic()
+            await asyncio.sleep(min(1.0, self._interval))
+
+    def _guard(self) -> None:
+        """Watch the event loop, in a thread of its own."""
+        while not self._stopped.wait(min(1.0, self._interval)):
+            silent = time.monotonic() - self._pulse
+            if silent > self._seconds:
+                logger.critical("worker stops: the event loop has been blocked for %.0f s", silent)
+                dump_stacks()
+                os._exit(EXIT_BLOCKED)
+
+    async def _watch(self) -> None:
+        while True:
+            try:
+                topics = list(self._engine.sources)
+                async with connect(self._engine.bootstrap, topics) as reader:
+                    while True:
+                        await asyncio.sleep(self._interval)
+                        why = await self._stands_still(reader)
+                        if why is not None:
+                            await self._end(why)
+            except (KafkaError, TimeoutError) as exc:
+                logger.warning("watchdog: Kafka does not answer: %r", exc)
+                self._since.clear()
+                await asyncio.sleep(self._interval)
+            except Exception:  # a bug here must not leave the worker unwatched
+                logger.exception("watchdog: failed, beginning again")
+                await asyncio.sleep(self._interval)
+
+    async def _stands_still(self, reader: Reader) -> str | None:
+        engine = self._engine
+        sources = {TopicPartition(*tp): tp for tp in engine.partitions}
+        async with asyncio.timeout(ANSWER_SECONDS):
+            ends = await reader.offsets(sources, LATEST)
+        for source, end in ends.items():
+            tp = sources[source]
+            partition = engine.partitions.get(tp)
+            if partition is None:
+                continue
+            restoring = partition.progress
+            busy = restoring is not None or end > (partition.committed or 0)
+            mark = (id(partition), partition.committed, restoring) if busy else None
+            if (still := self._still(tp, mark)) > self._seconds:
+                at = f"offset {partition.committed} of {end}"
+                if restoring is not None:
+                    at = f"{restoring} of its state log"
+                return f"{partition.name} has stood still for {still:.0f} s, at {at}"
+        if (still := self._still("join", None if engine.at_work else "away")) > self._seconds:
+            return f"the consumer group has given this worker no assignment for {still:.0f} s"
+        if not await self._fetch_thread_answers():
+            return f"the fetch thread has not answered for {self._seconds:.0f} s"
+        return None
+
+    def _still(self, what: TP | str, mark: Any) -> float:
+        """Return for how many seconds something has had the same mark; a mark of None is well."""
+        now = time.monotonic()
+        before, since = self._since.get(what, (None, now))
+        if mark is None or mark != before:
+            since = now
+        self._since[what] = (mark, since)
+        return now - since
+
+    async def _fetch_thread_answers(self) -> bool:
+        thread = self._engine.app.consumer._thread
+        if thread._thread is None:  # not started yet
+            return True
+        if not thread._thread.is_alive():
+            return False
+        try:
+            async with asyncio.timeout(self._seconds):
+                await thread.call_thread(_answer)
+        except TimeoutError:
+            return False
+        return True
+
+    async def _end(self, why: str) -> None:
+        dump_stacks()
+        for task in asyncio.all_tasks():
+            task.print_stack(limit=8, file=sys.__stderr__)
+        await self._engine.stop_worker(why)
+
+
+async def _answer() -> None:
+    """Be run in the fetch thread."""

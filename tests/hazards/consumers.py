@@ -1,0 +1,111 @@
+"""Real consumers of both kinds, without a Kafka: what they commit is written down."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import faust
+from aiokafka.structs import ConsumerRecord
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP, ConsumerMessage
+
+from app.engine.consumer import Consumer, Fetched
+from app.engine.engine import Engine
+from app.engine.transport import Transport
+
+T = TP("t", 0)
+GENERATION = 7
+
+
+class Partition:
+    """A partition whose agent is done with all before the offset `committed`."""
+
+    limit = 4000
+    full = False
+
+    def __init__(self, committed: int) -> None:
+        self.committed = committed
+
+    def chunk(self, records: Any, tag: int) -> Any:
+        return SimpleNamespace(records=records, tag=tag)
+
+    async def drain(self, seconds: float) -> None:
+        """Nothing is under way."""
+
+    async def close(self) -> None:
+        """There is nothing to close."""
+
+
+async def nothing(*_: Any) -> None:
+    """Do nothing."""
+
+
+class Consuming:
+    """A consumer of partition 0 of the topic `t`.
+
+    Attributes:
+        committed: what it has committed, in order.
+    """
+
+    def __init__(self, app: Any, consumer: Any) -> None:
+        self.app = app
+        self.consumer = consumer
+        self.committed: list[int] = []
+        app.consumer = consumer
+        app.consumer_generation_id = GENERATION
+        app.topics.acks_enabled_for = lambda topic: True
+        consumer.assignment = lambda: {T}
+        consumer._commit_offsets = self._commit_offsets
+        consumer._set_active_tps({T})
+
+    def __enter__(self) -> "Consuming":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.consumer._thread.thread_loop.close()
+
+    async def _commit_offsets(self, offsets: dict[TP, int], **_: Any) -> bool:
+        self.committed.append(offsets[T])
+        self.consumer._committed_offset.update(offsets)
+        return True
+
+    def ack(self, *offsets: int) -> None:
+        for offset in offsets:
+            self.consumer.ack(message(offset))
+
+
+def plain(done: int) -> Consuming:
+    """Return plain Faust's consumer; what is done, it knows from acks only."""
+    return _consuming(faust.App("plain", broker="kafka://127.0.0.1:1"), driver.Consumer)
+
+
+def millrace(done: int) -> Consuming:
+    """Return Millrace's consumer; its engine says that all before the offset `done` is done."""
+    app = faust.App("millrace", broker="kafka://127.0.0.1:1")
+    # What the consumer asks of the engine needs no wiring.
+    engine = Engine(app, cast(Any, None), chunk_records=4000, standbys_wanted=0, restore_seconds=1.0)
+    engine.sources["t"] = cast(Any, None)
+    engine.partitions[T] = cast(Any, Partition(done))
+    app.engine = engine
+    app.transport = Transport(app.conf.broker, app)
+    return _consuming(app, Consumer)
+
+
+def _consuming(app: Any, kind: type[Any]) -> Consuming:
+    async def revoked(_: Any) -> None:
+        await consumer.commit()  # as the app does, when all streams are empty
+
+    consumer = kind(app.transport, nothing, revoked, nothing)
+    return Consuming(app, consumer)
+
+
+Kind = Callable[[int], Consuming]
+
+
+def message(offset: int, generation: int = GENERATION) -> ConsumerMessage:
+    return ConsumerMessage("t", 0, offset, 0.0, 0, (), None, b"", None, tp=T, generation_id=generation)
+
+
+def fetched(count: int) -> Fetched:
+    """Return records as a fetch returns them."""
+    return Fetched(ConsumerRecord("t", 0, n, 0, 0, None, b"", None, 0, 0, ()) for n in range(count))
