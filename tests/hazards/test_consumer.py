@@ -100,9 +100,7 @@ async def test_a_record_costs_no_task(consuming: Consuming) -> None:
 
 @pytest.mark.parametrize(
     "consuming",
-    both(
-        (plain, 1), (millrace, 1), "an event of another generation is dropped without a word and passed by"
-    ),
+    both((plain, 1), (millrace, 1), "an event of another generation is dropped without a word and passed by"),
     indirect=True,
 )
 async def test_an_event_that_no_agent_got_is_not_done(consuming: Consuming) -> None:
