@@ -19,7 +19,6 @@ from aiokafka.structs import ConsumerRecord, TopicPartition
 from app.kafka.net import is_free
 from app.reading import records
 
-
 # Below the range for outgoing connections, of which one may take a port before its worker does.
 PORTS = range(10_000, 20_000)
 
