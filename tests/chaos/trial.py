@@ -203,8 +203,9 @@ class Trial:
     def wait_until(self, happened: Callable[[], bool], seconds: float, what: str) -> None:
         deadline = time.monotonic() + seconds
         while not happened():
-            tails = "".join(f"{w.name}: {w.log.read_text()[-1500:]}\n" for w in self.workers)
-            assert time.monotonic() < deadline, f"not after {seconds} s: {what}\n{tails}"
+            if time.monotonic() > deadline:
+                tails = "".join(f"{w.name}: {w.log.read_text()[-1500:]}\n" for w in self.workers)
+                raise AssertionError(f"not after {seconds} s: {what}\n{tails}")
             self.revive()
             time.sleep(0.2)
 
