@@ -6,7 +6,7 @@ LOCK := $(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --no-em
 PATHS := app agents models tables tests bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint types format lock chaos bench clean
+.PHONY: help setup run test check lint types format lock chaos soak bench clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -44,8 +44,11 @@ lock: $(SETUP) ## pin the dependencies anew, with hashes
 	@$(LOCK) -o requirements.lock
 	@$(LOCK) --extra dev -o requirements-dev.lock
 
-chaos: $(SETUP) ## kill workers in the middle of their work, several times
-	@$(BIN)/pytest tests/chaos -s -m "long or not long"
+chaos: $(SETUP) ## every fault that the service must survive, one test each (half an hour)
+	@$(BIN)/pytest tests/chaos -s -m "not soak"
+
+soak: $(SETUP) ## ten minutes of steady load, with a rebalance a minute
+	@$(BIN)/pytest tests/chaos -s -m soak
 
 bench: $(SETUP) ## drain rate beside a plain Faust agent
 	@$(BIN)/python -m bench

@@ -53,8 +53,8 @@ class State(Replica):
         start = await self._log.start()
         self.fit(start, self.epoch)
         copied = self.next > 0
-        first = max(self.next, start)
-        self.progress = Progress(first, self.epoch, first)
+        self.next = max(self.next, start)
+        self.progress = Progress(self.next, self.epoch, self.next)
         await self._read(self.epoch)
         self.next, self._fence, self._written = self.epoch + 1, self.epoch, time.time()
         self._store.write({LOG: self._pack_log()})

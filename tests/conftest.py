@@ -16,6 +16,10 @@ USED = pytest.StashKey[str]()
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "soak: runs for ten minutes; `make soak`")
+
+
 def pytest_report_header() -> str:
     """Say which Kafka the tests will use."""
     outside = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")

@@ -1,0 +1,45 @@
+"""Commits that fail between their steps: outputs, state, offsets."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.closed_form import ClosedForm
+from tests.chaos.trial import Trial
+from tests.service import Service
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+long = pytest.mark.long
+
+
+@pytest.mark.parametrize(
+    ("mode", "faults"),
+    [
+        ("offsets", 2),
+        pytest.param("before", 5, marks=long),
+        pytest.param("after", 5, marks=long),
+        ("die-before", 3),
+        pytest.param("die-after", 3, marks=long),
+    ],
+)
+def test_r10_a_commit_fails(kafka: str, tmp_path: Path, mode: str, faults: int) -> None:
+    load = ClosedForm(rate=1500)
+    with (
+        Service(kafka, tmp_path, app="tests.apps.failing_commits") as service,
+        Trial(f"R10 {mode}", service, load, workers=1, FAILING=mode).feed() as trial,
+    ):
+        report = trial.report
+
+        def failed() -> int:
+            told = (tmp_path / "worker-0.log").read_text().count("as told")
+            return report.ended if mode.startswith("die") or mode == "offsets" else told
+
+        trial.wait_until(lambda: failed() >= faults, 60, f"{faults} commits have failed")
+        report.faults[mode] = failed()
+        trial.settings.clear()
+        trial.kill()  # the next one is healthy
+        trial.finish()
+        if mode in ("before", "die-before"):  # outputs were confirmed, and their state was not
+            assert report.repeats > 0
+        else:  # the state was, and the group's offsets were not
+            assert report.skipped > 0

@@ -1,0 +1,41 @@
+"""How long a killed worker's partitions stand still, when nobody starts it again."""
+
+import statistics
+import time
+
+import pytest
+
+from tests.chaos.activity import Activity
+from tests.chaos.state_log import state_log
+from tests.chaos.trial import Trial
+from tests.service import Service
+
+pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.timeout(900)]
+
+KILLS = 10
+PROMISED = 10  # seconds, with default settings
+
+
+@pytest.mark.parametrize("standbys", ["0", "1"])
+def test_takeover_after_a_kill(service: Service, standbys: str) -> None:
+    trial = Trial(f"takeover, {standbys} standbys", service, Activity(rate=1500), MILLRACE_STANDBYS=standbys)
+    with trial.feed():
+        for _ in range(KILLS):
+            time.sleep(2)
+            dead = trial.kill(restart=False)
+            trial.wait_until(
+                lambda: len([number for worker in trial.workers for number in trial.held(worker)]) == 4,
+                60,
+                "the others have all partitions",
+            )
+            trial.add(dead.name).wait_ready()
+        trial.wait_done()
+        log = state_log(service, trial.load.source)
+        took = []
+        for strike in trial.strikes:
+            gaps = [log.gap(partition, strike.at) for partition in strike.partitions]
+            took.append(max(gap[1] for gap in gaps if gap is not None))
+        median, worst = statistics.median(took), max(took)
+        trial.report.more |= {"takeover_median": f"{median:.2f}s", "takeover_worst": f"{worst:.2f}s"}
+        trial.finish()
+        assert worst <= PROMISED
