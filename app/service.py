@@ -81,8 +81,8 @@ class App(faust.App):
         brokers, conf = await broker_count(self.kafka), settings()
         if conf.replication < min(3, brokers) or (brokers > 1 and conf.min_insync_replicas < 2):
             logger.warning(
-                "Kafka has %d brokers, but topics have %d replicas, of which %d confirm a write: what a "
-                "broker loses is lost. MILLRACE_REPLICATION=3 and MILLRACE_MIN_INSYNC_REPLICAS=2 are for production",
+                "Kafka has %d brokers, topics have %d replicas, of which %d confirm a write: what a broker "
+                "loses is lost. MILLRACE_REPLICATION=3 and MILLRACE_MIN_INSYNC_REPLICAS=2 are for production",
                 brokers,
                 conf.replication,
                 conf.min_insync_replicas,
