@@ -49,8 +49,16 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     def _sources(self) -> Any:
         return engine_of(self.app).sources
 
-    async def _fetch_records(self, *args: Any, **kwargs: Any) -> Mapping[TP, list[ConsumerRecord]]:
-        records = await super()._fetch_records(*args, **kwargs)
+    async def _fetch_records(
+        self,
+        consumer: Any,
+        active_partitions: set[TP],
+        timeout: float | None = None,  # noqa: ASYNC109 (Faust's signature)
+        max_records: int | None = None,
+    ) -> Mapping[TP, list[ConsumerRecord]]:
+        records = await self._in_turn(consumer, active_partitions, max_records)
+        if not records:
+            records = await super()._fetch_records(consumer, active_partitions, timeout, max_records)
         sources = self._sources
         found: dict[TP, list[ConsumerRecord]] = {}
         for tp, part in records.items():
@@ -59,6 +67,27 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 fetched.tag = self._tags[TP(*tp)]
             else:
                 found[TP(*tp)] = part
+        return found
+
+    async def _in_turn(
+        self, consumer: Any, active: set[TP], max_records: int | None
+    ) -> dict[TP, list[ConsumerRecord]]:
+        """Return records that are here already, of each partition in its turn.
+
+        aiokafka gives all that it has of one partition before it comes to the next: under a backlog the
+        others would stand still for a minute.
+        """
+        found: dict[TP, list[ConsumerRecord]] = {}
+        fetcher = consumer._fetcher
+        if not self.consumer.flow_active or consumer._closed or fetcher._closed:
+            return found
+        with fetcher._subscriptions.fetch_context():
+            for tp in [tp for tp in fetcher._records if tp in active]:
+                found.update(await fetcher.fetched_records([tp], timeout=0, max_records=max_records))
+                if tp in fetcher._records:
+                    fetcher._records.move_to_end(tp)
+                if max_records is not None and sum(map(len, found.values())) >= max_records:
+                    break
         return found
 
     async def rewind(self, tp: TP, offset: int | None) -> tuple[int, int]:

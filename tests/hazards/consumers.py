@@ -11,6 +11,7 @@ from faust.types import TP, ConsumerMessage
 
 from app.engine.consumer import Consumer, Fetched
 from app.engine.engine import Engine
+from app.engine.errors import DlqLimit
 from app.engine.transport import Transport
 
 T = TP("t", 0)
@@ -28,6 +29,9 @@ class Partition:
 
     def chunk(self, records: Any, tag: int) -> Any:
         return SimpleNamespace(records=records, tag=tag)
+
+    def due(self) -> None:
+        """No event waits to be tried again."""
 
     async def drain(self, seconds: float) -> None:
         """Nothing is under way."""
@@ -83,7 +87,14 @@ def millrace(done: int) -> Consuming:
     """Return Millrace's consumer; its engine says that all before the offset `done` is done."""
     app = faust.App("millrace", broker="kafka://127.0.0.1:1")
     # What the consumer asks of the engine needs no wiring.
-    engine = Engine(app, cast(Any, None), chunk_records=4000, standbys_wanted=0, restore_seconds=1.0)
+    engine = Engine(
+        app,
+        cast(Any, None),
+        chunk_records=4000,
+        standbys_wanted=0,
+        restore_seconds=1.0,
+        dlq_limit=DlqLimit(),
+    )
     engine.sources["t"] = cast(Any, None)
     engine.partitions[T] = cast(Any, Partition(done))
     app.engine = engine

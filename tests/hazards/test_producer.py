@@ -9,6 +9,7 @@ import faust
 import pytest
 from faust.transport.drivers import aiokafka as driver
 
+from app.engine.errors import DlqLimit
 from app.engine.partition import Partition, Staged
 from tests.hazards.consumers import plain as plain_consumer
 from tests.hazards.plain import both
@@ -57,13 +58,13 @@ def committing(delivery: asyncio.Future[Any]) -> tuple[State, asyncio.Task[None]
     """Let a real partition commit a batch with one output."""
     wiring = SimpleNamespace(
         new_changes=lambda: SimpleNamespace(update=lambda _: None),
-        position=lambda offsets, _: offsets["t"],
+        position=lambda offsets, *_: offsets["t"],
         too_large=ValueError,
     )
-    engine = SimpleNamespace(wiring=wiring, room=asyncio.Event())
+    engine = SimpleNamespace(wiring=wiring, room=asyncio.Event(), policies={}, dlq_limit=DlqLimit())
     partition = Partition(cast(Any, engine), cast(Any, SimpleNamespace(topic="t")), 0, 1)
     partition.state = cast(Any, State())
-    partition._queue.append(Staged(None, [delivery], 5, 0.0))
+    partition._queue.append(Staged(None, [delivery], 5, 0.0, 0, (0, 0, 0)))
     return cast(State, partition.state), asyncio.create_task(partition._commit())
 
 
