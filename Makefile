@@ -6,7 +6,7 @@ LOCK := $(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --no-em
 PATHS := app agents models tables tests bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint types format lock chaos soak bench clean
+.PHONY: help setup run test check lint types format lock chaos soak bench bench-state clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -52,6 +52,10 @@ soak: $(SETUP) ## ten minutes of steady load, with a rebalance a minute
 
 bench: $(SETUP) ## drain rate beside a plain Faust agent
 	@$(BIN)/python -m bench
+
+bench-state: $(SETUP) ## restore rate, and memory for ten million identities
+	@$(BIN)/python -m bench.restore
+	@$(BIN)/python -m bench.memory
 
 clean: ## remove the environment and all state
 	@if [ -x $(BIN)/millrace ]; then $(BIN)/millrace kafka down; fi

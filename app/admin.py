@@ -107,6 +107,16 @@ async def topic_ids(bootstrap: str, topics: Iterable[str]) -> dict[str, str]:
         return await ask(client, topics)
 
 
+async def broker_count(bootstrap: str) -> int:
+    """Return how many brokers Kafka has.
+
+    Raises:
+        TopicError: there is no Kafka.
+    """
+    async with _admin(bootstrap) as client:
+        return len((await client.describe_cluster())["brokers"])
+
+
 @asynccontextmanager
 async def _admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
     client = AIOKafkaAdminClient(bootstrap_servers=bootstrap)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import operator
 import socket
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, cast
 
@@ -14,8 +15,9 @@ from faust.exceptions import ImproperlyConfigured
 from faust.types import TP
 from yarl import URL
 
-from app.admin import TopicError, TopicSpec, ensure, topic_ids
+from app.admin import TopicError, TopicSpec, broker_count, ensure, topic_ids
 from app.engine.engine import Engine
+from app.engine.errors import DlqLimit, ErrorPolicy
 from app.engine.log import KafkaLog
 from app.engine.source import Replica, Source, State, Wiring
 from app.engine.transport import BatchSchema, Transport
@@ -39,6 +41,8 @@ CHUNK_RECORDS = 4000
 
 # What a worker may meet when it starts; each text says what to do.
 STARTUP_ERRORS = (ImproperlyConfigured, PortTakenError, DirectoryTakenError, KafkaUnavailable, TopicError)
+
+logger = logging.getLogger(__name__)
 
 # It tells each fetch of metadata; what matters of it, we say ourselves.
 logging.getLogger("aiokafka").setLevel(logging.WARNING)
@@ -73,6 +77,31 @@ class App(faust.App):
             return {}  # it makes each topic when it is first used, and cannot say how
         return await ensure(bootstrap(settings()), self.topic_specs.values())
 
+    async def _warn_of_few_replicas(self) -> None:
+        brokers, conf = await broker_count(self.kafka), settings()
+        if conf.replication < min(3, brokers) or (brokers > 1 and conf.min_insync_replicas < 2):
+            logger.warning(
+                "Kafka has %d brokers, topics have %d replicas, of which %d confirm a write: what a broker "
+                "loses is lost. MILLRACE_REPLICATION=3 and MILLRACE_MIN_INSYNC_REPLICAS=2 are for production",
+                brokers,
+                conf.replication,
+                conf.min_insync_replicas,
+            )
+
+    def agent(
+        self, channel: Any = None, *, errors: ErrorPolicy | None = None, **options: Any
+    ) -> Callable[[Any], Any]:
+        """Declare an agent, as Faust does.
+
+        Args:
+            channel: the topic that it reads.
+            errors: what its exceptions mean, where the topic is read in batches.
+            options: Faust's.
+        """
+        if errors is not None:
+            self.engine.policies.update(dict.fromkeys(channel.topics, errors))
+        return cast("Callable[[Any], Any]", super().agent(channel, **options))
+
     async def _on_agent_error(self, agent: Any, exc: BaseException) -> None:
         if isinstance(exc, Exception):
             self.engine.agent_failed(agent.channel.topics, exc)
@@ -94,6 +123,7 @@ class App(faust.App):
             self.data_directory = DataDirectory(settings().data_dir)
             self.kafka = self.engine.bootstrap = bootstrap(settings())
             await self.ensure_topics()
+            await self._warn_of_few_replicas()
             self.topic_ids = await topic_ids(self.kafka, self.topic_specs)
             self.engine.fresh.update(_copies_on_disk())
         except STARTUP_ERRORS as exc:
@@ -109,6 +139,14 @@ class App(faust.App):
         await super().on_stop()
 
 
+class QuietWorker(Worker):
+    """A worker without Faust's spinner, for which log level WARN has every library write debug records."""
+
+    def on_setup_root_logger(self, logger: logging.Logger, level: int) -> None:  # noqa: ARG002 (Faust's signature)
+        """Leave the level as it was asked for."""
+        self.spinner = None
+
+
 def _broker() -> str:
     """Return Kafka's address; where there is none yet, the worker says so when it starts."""
     try:
@@ -119,8 +157,9 @@ def _broker() -> str:
 
 app = App(
     settings().app_id,
+    env={},  # else Faust lets a stray PROCESSING_GUARANTEE or APP_WEB_TABLES_ENABLED overrule what is here
     broker=[URL(f"kafka://{address}") for address in _broker().split(",")],
-    Worker=Worker,
+    Worker=QuietWorker,
     datadir=str(settings().data_dir / "faust"),
     topic_partitions=settings().partitions,
     topic_replication_factor=settings().replication,
@@ -204,6 +243,7 @@ app.engine = Engine(
     chunk_records=CHUNK_RECORDS,
     standbys_wanted=settings().standbys,
     restore_seconds=settings().restore_deadline.total_seconds(),
+    dlq_limit=DlqLimit(settings().dead_letter_run, settings().dead_letter_share),
 )
 app.transport = Transport(app.conf.broker, app)
 

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import click
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -57,6 +57,12 @@ class Settings(BaseSettings):
     dedup_ttl: timedelta = Field(
         timedelta(minutes=10), gt=timedelta(0), description="Event time that an event_id is remembered for."
     )
+    dead_letter_run: int = Field(
+        10_000, ge=0, description="Dead letters in a row, in a partition, at which the worker stops; 0: none."
+    )
+    dead_letter_share: float = Field(
+        0.5, gt=0, le=1, description="Share of dead letters in 10,000 records at which it stops; 1: none."
+    )
     max_event_bytes: int = Field(
         262_144, ge=1, le=900_000, description="Size of a value above which it is a dead letter."
     )
@@ -64,6 +70,15 @@ class Settings(BaseSettings):
         timedelta(hours=24),
         description="Event time ahead of Kafka's append time above which it is impossible.",
     )
+
+    @model_validator(mode="after")
+    def _can_be_confirmed(self) -> "Settings":
+        if self.min_insync_replicas > self.replication:
+            raise ValueError(
+                f"MILLRACE_MIN_INSYNC_REPLICAS={self.min_insync_replicas} is more than "
+                f"MILLRACE_REPLICATION={self.replication}: no write could be confirmed"
+            )
+        return self
 
     def topic(self, name: str) -> str:
         """Return the name that a topic has in Kafka."""
@@ -89,7 +104,10 @@ def settings() -> Settings:
     try:
         return Settings()
     except ValidationError as exc:
-        lines = [f"  {_variable(str(e['loc'][0]))}={e['input']}: {e['msg']}" for e in exc.errors()]
+        lines = [
+            f"  {_variable(str(e['loc'][0]))}={e['input']}: {e['msg']}" if e["loc"] else f"  {e['msg']}"
+            for e in exc.errors()
+        ]
         raise SettingsError("settings in the environment are not valid:\n" + "\n".join(lines)) from None
 
 

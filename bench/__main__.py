@@ -70,7 +70,10 @@ def main(*, events: int, plain_events: int, repeat: int, seed: int) -> None:
     now, load = datetime.now(UTC), os.getloadavg()[0]
     counts = {MILLRACE: events, PLAIN: plain_events}
     try:
-        with tempfile.TemporaryDirectory(prefix="millrace-bench-") as folder, _kafka(folder) as (kafka, kind):
+        with (
+            tempfile.TemporaryDirectory(prefix="millrace-bench-") as folder,
+            kafka_of(folder) as (kafka, kind),
+        ):
             results = asyncio.run(_contest(counts, repeat, seed, kafka, folder))
     except TimeoutError:
         raise click.ClickException("Kafka did not answer in time.") from None
@@ -99,7 +102,7 @@ async def _contest(
 
 
 @contextmanager
-def _kafka(folder: str) -> Iterator[tuple[str, str]]:
+def kafka_of(folder: str) -> Iterator[tuple[str, str]]:
     """Have a real Kafka: its address, and which it is."""
     conf = Settings(state_dir=Path(folder))
     running = up(conf, echo=lambda _: None)

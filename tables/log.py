@@ -80,10 +80,14 @@ class Position(msgspec.Struct, array_like=True):
     Attributes:
         offsets: for each source topic, the offset of the first record that is not yet applied.
         watermark: the largest event time that was applied, seconds since the epoch.
+        applied: number of events that were applied.
+        flood: counts of dead letters; see `app.engine.errors.Flood`.
     """
 
     offsets: dict[str, int] = {}
     watermark: float = 0.0
+    applied: int = 0
+    flood: tuple[int, int, int] = (0, 0, 0)
 
     def encode(self) -> bytes:
         """Pack for the log and for RocksDB."""

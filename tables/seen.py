@@ -184,7 +184,7 @@ class Sightings:
             counts = (first + len(self._rows), duplicates + self._duplicates)
             changes.rows[table.counts_key] = msgspec.msgpack.encode(counts)
         for bucket, pack in self._packs.items():
-            changes.rows[table.pack_key(bucket, out.end)] = msgspec.msgpack.encode(pack)
+            changes.rows[table.pack_key(bucket, out.serial)] = msgspec.msgpack.encode(pack)
         if not self._packs:
             return
         newest = max(self._packs)

@@ -5,12 +5,14 @@ import time
 from collections.abc import Iterable, Sequence
 
 from tables.log import FENCE, POSITION, WHOLE, Entry, Log, Position, entry
-from tables.replica import LOG, RESEND, Changes, Progress, Replica, Table, stretches
+from tables.replica import LOG, RESEND, TOPIC, Changes, Progress, Replica, Table, stretches
 from tables.store import Store
 
 logger = logging.getLogger(__name__)
 
 # Rows of a commit that makes a log whole again: some megabytes.
+# Of the rows that begin with a zero byte, those behind it are not of RocksDB alone.
+FIRST_ROW = TOPIC + b"\1"
 RESEND_BYTES = 2 << 20
 
 
@@ -72,7 +74,7 @@ class State(Replica):
         )
         derived = tuple(table.derived for table in self._tables.values() if table.derived is not None)
         changes, size = Changes(), 0
-        for key, value in self._store.scan(b"\1", b"\xff" * 8):
+        for key, value in self._store.scan(FIRST_ROW, b"\xff" * 8):
             if key.startswith(derived):
                 continue
             changes.rows[key] = value

@@ -72,13 +72,14 @@ class Out(Reader, Protocol):
         offset: offset of the event that the agent is at: the origin of what is sent.
         at: the same, but for an event that was replayed its own offset, not its first.
         version: grows with each event of the partition that changes its tables.
-        end: offset after the last record of the batch; no other batch of the partition has it.
+        serial: number of events that the partition has taken in with this batch; no other batch that took
+            in any has it.
     """
 
     offset: int
     at: int
     version: int
-    end: int
+    serial: int
 
     def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """Read rows as they are before this batch."""

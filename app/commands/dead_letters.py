@@ -10,7 +10,7 @@ import msgspec
 from aiokafka import AIOKafkaProducer
 
 from app.commands.common import kafka_address, run, text
-from app.engine.batch import ORIGIN, REPLAY_OF
+from app.engine.out import ORIGIN, REPLAY_OF
 from app.reading import records
 from app.settings import settings
 

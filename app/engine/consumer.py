@@ -12,6 +12,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
 from app.engine.assignor import Assignor
+from app.engine.batch import Chunk
 from app.engine.engine import Engine, engine_of
 
 FETCH_WAIT_MS = 200
@@ -141,7 +142,7 @@ class Consumer(driver.Consumer):
         """Yield a message for each chunk of a batched topic, and for each record of another."""
         records, active = await self._wait_next_records(timeout)
         generation = self.app.consumer_generation_id
-        if not records or self.should_stop:
+        if records is None or self.should_stop:
             return
         ordinary = {tp: part for tp, part in records.items() if not isinstance(part, Fetched)}
         for tp, message in [*self._chunks(records), *self._ordinary(ordinary, active)]:
@@ -157,23 +158,9 @@ class Consumer(driver.Consumer):
                 continue
             for i in range(0, len(part), partition.limit):
                 chunk = partition.chunk(part[i : i + partition.limit], part.tag)
-                last = chunk.records[-1]
-                yield (
-                    tp,
-                    ConsumerMessage(
-                        tp.topic,
-                        tp.partition,
-                        last.offset,
-                        last.timestamp / 1000,
-                        last.timestamp_type,
-                        (),
-                        None,
-                        chunk,
-                        None,
-                        tp=tp,
-                        generation_id=generation,
-                    ),
-                )
+                yield tp, _message(tp, chunk, generation)
+        for tp, chunk in self.engine.due():
+            yield tp, _message(tp, chunk, generation)
 
     def _ordinary(
         self, records: Mapping[TP, list[ConsumerRecord]], active: set[TP] | None
@@ -217,3 +204,20 @@ class Consumer(driver.Consumer):
         await super().on_stop()
         await self.engine.release()
         await self.engine.standbys.close()
+
+
+def _message(tp: TP, chunk: Chunk, generation: int) -> ConsumerMessage:
+    last = chunk.records[-1]
+    return ConsumerMessage(
+        tp.topic,
+        tp.partition,
+        last.offset,
+        last.timestamp / 1000,
+        last.timestamp_type,
+        (),
+        None,
+        chunk,
+        None,
+        tp=tp,
+        generation_id=generation,
+    )

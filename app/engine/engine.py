@@ -12,6 +12,8 @@ from aiokafka import AIOKafkaProducer
 from faust.types import TP
 
 from app.engine.assignor import OWNER_BONUS
+from app.engine.batch import Chunk
+from app.engine.errors import DlqLimit, ErrorPolicy
 from app.engine.partition import Partition
 from app.engine.source import Source, Wiring
 from app.engine.standby import Standbys
@@ -32,9 +34,11 @@ class Engine:
         chunk_records: the largest number of records in a batch.
         standbys_wanted: how many workers should keep a warm copy of each partition's state, beside its owner.
         restore_seconds: how long the restore of a partition may take.
+        dlq_limit: the limit of dead letters, where an agent's policy has none.
 
     Attributes:
         bootstrap: addresses of Kafka, host:port with commas.
+        policies: what the agents' exceptions mean, by topic.
         sources: the topics that are read in batches, by name.
         copartitioned: names of the output topics whose records stay in their source's partition.
         partitions: the partitions that this worker owns.
@@ -56,10 +60,13 @@ class Engine:
         chunk_records: int,
         standbys_wanted: int,
         restore_seconds: float,
+        dlq_limit: DlqLimit,
     ) -> None:
         self.app = app
         self.standbys_wanted = standbys_wanted
         self.restore_seconds = restore_seconds
+        self.dlq_limit = dlq_limit
+        self.policies: dict[str, ErrorPolicy] = {}
         self.bootstrap = ""
         self.followed: set[tuple[str, int]] = set()
         self.standbys = Standbys(self)
@@ -128,6 +135,10 @@ class Engine:
         """
         result: tuple[int, int] = await self.app.consumer.rewind(TP(topic, number), offset)
         return result
+
+    def due(self) -> list[tuple[TP, Chunk]]:
+        """Return chunks of events that have waited long enough to be tried again."""
+        return [(tp, chunk) for tp, partition in self.partitions.items() if (chunk := partition.due())]
 
     def full(self, tp: TP) -> bool:
         """Whether a partition should not be fetched from for now."""

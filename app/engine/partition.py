@@ -2,18 +2,20 @@
 
 import asyncio
 import logging
-import random
 import time
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any
 
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from app.engine.batch import Chunk, Out
+from app.engine.errors import ErrorPolicy, Flood
 from app.engine.restore import HopelessError, begin, restore
 from app.engine.source import Source, State
+from app.engine.trouble import Sorted, Trouble
+from app.engine.waiting import END, PREFIX, row_key, unpack
 
 if TYPE_CHECKING:
     from app.engine.engine import Engine
@@ -22,8 +24,6 @@ logger = logging.getLogger(__name__)
 
 # Chunks of a partition that may be under way at once: enough that no round trip to Kafka is waited for.
 DEPTH = 4
-# Failures in a row, with no commit between them, after which the worker stops.
-MAX_FAILURES = 8
 
 
 @dataclass
@@ -34,6 +34,8 @@ class Staged:
     deliveries: list[asyncio.Future[Any]]
     position: int
     watermark: float
+    applied: int
+    flood: tuple[int, int, int]
 
 
 class Partition:
@@ -45,6 +47,8 @@ class Partition:
         accepted: offset of the first record that no batch has taken yet.
         committed: offset of the first record that is not yet in the state; None before the restore.
         watermark: largest event time that was accepted, seconds since the epoch.
+        applied: number of events that were accepted.
+        trouble: events that are none, that fail, and that wait.
         limit: the largest number of records in a chunk.
     """
 
@@ -58,6 +62,8 @@ class Partition:
         self.accepted = 0
         self.committed: int | None = None
         self.watermark = 0.0
+        self.applied = 0
+        self.trouble = Trouble(self.name, engine.policies.get(source.topic, ErrorPolicy()), engine.dlq_limit)
         self.limit = limit
         self._chunks: deque[Chunk] = deque()
         self._queue: deque[Staged] = deque()
@@ -65,7 +71,9 @@ class Partition:
         self._idle = asyncio.Event()
         self._idle.set()
         self._failure: Exception | None = None
-        self._failures = 0
+        self._blame: tuple[int | None, bool] = (None, False)
+        self._last: HopelessError | None = None
+        self._retrying: Chunk | None = None
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -105,38 +113,72 @@ class Partition:
             self.fail(skipped, RuntimeError("an agent has left out a batch"))
         if not self.wants(chunk):
             return []
+        if chunk.retry:
+            return list(chunk.records)
         return [record for record in chunk.records if record.offset >= self.accepted]
+
+    def due(self) -> Chunk | None:
+        """Return a chunk of events to try again now, to be treated like one that was fetched."""
+        waiting = self.trouble.waiting
+        if self.tag is None or self._retrying is not None or not waiting or self.full:
+            return None
+        offsets = waiting.due(self.limit, keep_order=self.trouble.policy.keep_order)
+        rows = self.state.get_many([row_key(offset) for offset in offsets])
+        records = unpack(TopicPartition(self.source.topic, self.number), offsets, rows)
+        if not records:
+            return None
+        self._retrying = Chunk(self, records, self.tag, retry=True)
+        self._chunks.append(self._retrying)
+        return self._retrying
 
     def settle(self, chunk: Chunk) -> None:
         """Note that the agent is done with a chunk."""
         with suppress(ValueError):  # it is not there any more after a failure
             self._chunks.remove(chunk)
+        if self._retrying is chunk:
+            self._retrying = None
         self.engine.room.set()
 
     def agent_failed(self, failure: Exception) -> None:
         """Note that the agent has failed outside of a commit: whatever it had is fetched again."""
         if self._chunks:
-            self.fail(self._chunks[0], failure)
+            self.fail(self._chunks[0], failure, by_agent=True)
             self._chunks.clear()
+            self._retrying = None
 
-    async def stage(self, chunk: Chunk, out: Out, watermark: float) -> None:
+    async def stage(self, chunk: Chunk, out: Out, found: Sorted, watermark: float) -> None:
         """Take over a batch whose agent is done. Its outputs are sent now, its changes after them."""
         changes = out.changes()
+        changes.rows.update(found.rows)
         deliveries = await out.flush()
         if not self.wants(chunk):
             _forget(deliveries)
             return
-        self.accepted, self.watermark = out.end, watermark
+        self.accepted, self.watermark, self.applied = out.end, watermark, out.serial
+        self.trouble.accept(found)
         self.state.stage(changes)
-        self._queue.append(Staged(changes, deliveries, out.end, watermark))
+        self._queue.append(Staged(changes, deliveries, out.end, watermark, out.serial, astuple(found.flood)))
+        if found.admitted < len(chunk.records) and not chunk.retry:
+            # What the limit lets pass is committed, so that it can be looked at; nothing after it.
+            self.tag = None
+            self._last = self.trouble.too_many(chunk.records[found.admitted])
         self._idle.clear()
         self._changed.set()
 
-    def fail(self, chunk: Chunk, failure: Exception) -> None:
-        """Drop what is not committed and fetch it again, if the chunk is still wanted."""
+    def fail(
+        self, chunk: Chunk, failure: Exception, *, at: int | None = None, by_agent: bool = False
+    ) -> None:
+        """Drop what is not committed and fetch it again, if the chunk is still wanted.
+
+        Args:
+            chunk: what was worked on.
+            failure: why it failed.
+            at: offset of the event that the agent was at; None if it was at none.
+            by_agent: whether its agent failed, not we.
+        """
         if self.wants(chunk):
             self.tag = None
-            self._failure = failure
+            self._failure, self._blame = failure, (at, by_agent)
             self._changed.set()
 
     async def _run(self) -> None:
@@ -155,23 +197,22 @@ class Partition:
                 await self.engine.stop_worker(str(exc))
             except Exception as exc:  # whatever it is, the partition begins again from its position
                 self._drop()
-                self._failures += 1
                 if isinstance(exc, self.engine.wiring.too_large) and self.limit > 1:
                     self.limit = max(1, self.limit // 2)
                     logger.warning("%s: %s; batches are cut to %d records", self.name, exc, self.limit)
                     continue
-                logger.exception("%s: failed (%d in a row), starting again", self.name, self._failures)
-                if self._failures >= MAX_FAILURES:
-                    await self.engine.stop_worker(
-                        f"{self.name} failed {self._failures} times in a row: {exc!r}"
-                    )
-                await asyncio.sleep(min(5.0, 0.1 * 2**self._failures) * random.uniform(0.5, 1))  # noqa: S311 (jitter)
+                at, by_agent = self._blame if exc is self._failure else (None, False)
+                try:
+                    await asyncio.sleep(self.trouble.judge(exc, at, by_agent=by_agent))
+                except HopelessError as hopeless:
+                    await self.engine.stop_worker(str(hopeless))
 
     def _drop(self) -> None:
         self.tag = None
         for staged in self._queue:
             _forget(staged.deliveries)
         self._queue.clear()
+        self._retrying = None
         self._idle.set()
 
     async def _acquire(self) -> None:
@@ -185,9 +226,13 @@ class Partition:
         self.accepted, tag = await self.engine.rewind(topic, self.number, offset)
         if topic not in position.offsets:
             # From now on a state without a position is one that has lost it.
-            await self.state.commit(wiring.new_changes(), wiring.position({topic: self.accepted}, 0.0))
+            await self.state.commit(
+                wiring.new_changes(), wiring.position({topic: self.accepted}, 0.0, 0, (0, 0, 0))
+            )
         self.committed = self.accepted
-        self.watermark = position.watermark
+        self.watermark, self.applied = position.watermark, position.applied
+        self.trouble.flood = Flood(*position.flood)
+        self.trouble.waiting.load(self.state.scan_committed(PREFIX, END))
         self._failure = None
         self.tag = tag
         self.engine.room.set()
@@ -204,6 +249,8 @@ class Partition:
         while True:
             if not queue:
                 self._idle.set()
+                if self._last is not None:
+                    raise self._last
             while not queue and self._failure is None:
                 self._changed.clear()
                 await self._changed.wait()
@@ -221,7 +268,7 @@ class Partition:
                     raise
                 for _ in range(ready):
                     await self._commit_first(1)
-            self._failures = 0
+            self.trouble.failures = 0
 
     async def _commit_first(self, count: int) -> None:
         group = [self._queue[i] for i in range(count)]
@@ -229,7 +276,9 @@ class Partition:
         for staged in group:
             changes.update(staged.changes)
         last = group[-1]
-        position = self.engine.wiring.position({self.source.topic: last.position}, last.watermark)
+        position = self.engine.wiring.position(
+            {self.source.topic: last.position}, last.watermark, last.applied, last.flood
+        )
         await self.state.commit(changes, position)
         self.state.applied([staged.changes for staged in group])
         self.committed = last.position

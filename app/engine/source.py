@@ -8,10 +8,12 @@ from aiokafka.structs import ConsumerRecord
 
 
 class Position(Protocol):
-    """How far a state has come: next offset for each source topic, and the watermark in seconds."""
+    """How far a state has come; see `tables.log.Position`."""
 
     offsets: dict[str, int]
     watermark: float
+    applied: int
+    flood: tuple[int, int, int]
 
 
 class Progress(Protocol):
@@ -130,7 +132,7 @@ class Wiring:
         log_topic: returns the name of a source's state log.
         stretches: cuts records into stretches that are short enough for the event loop.
         new_changes: makes an empty set of changes; it has `update(later)`.
-        position: makes a position from offsets and watermark.
+        position: makes a position from offsets, watermark, number of events and counts of dead letters.
         encode: makes an output's bytes of a value.
         fenced: the exception of `State.commit` that says: another worker owns the partition now.
         too_large: the exception of `State.commit` that says: cut the batch.
@@ -141,7 +143,7 @@ class Wiring:
     log_topic: Callable[[Source], str]
     stretches: Callable[[Sequence[Any], int], Iterable[tuple[Sequence[Any], int]]]
     new_changes: Callable[[], Any]
-    position: Callable[[dict[str, int], float], Any]
+    position: Callable[[dict[str, int], float, int, tuple[int, int, int]], Any]
     encode: Callable[[Any], bytes]
     fenced: type[Exception]
     too_large: type[Exception]

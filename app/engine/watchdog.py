@@ -2,11 +2,13 @@
 
 import asyncio
 import faulthandler
+import gc
 import logging
 import os
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -146,8 +148,24 @@ class Watchdog:
     async def _end(self, why: str) -> None:
         dump_stacks()
         for task in asyncio.all_tasks():
-            task.print_stack(limit=8, file=sys.__stderr__)
+            print(f"Task {task.get_name()}, waiting at:", *_awaited(task), sep="\n  ", file=sys.__stderr__)
         await self._engine.stop_worker(why)
+
+
+def _awaited(task: asyncio.Task[Any]) -> Iterator[str]:
+    """Yield where a task waits, the innermost last; its own stack is that of the outermost coroutine only."""
+    waiting: Any = task.get_coro()
+    while waiting is not None:
+        if type(waiting).__name__ == "coroutine_wrapper":  # of `__await__`; it does not say what it wraps
+            waiting = next(iter(gc.get_referents(waiting)), None)
+        for kind in ("cr", "ag", "gi"):
+            frame = getattr(waiting, f"{kind}_frame", None)
+            if frame is not None:
+                yield f'File "{frame.f_code.co_filename}", line {frame.f_lineno}, in {frame.f_code.co_name}'
+        waiting = next((w for name in _WAITS if (w := getattr(waiting, name, None)) is not None), None)
+
+
+_WAITS = ("cr_await", "ag_await", "gi_yieldfrom")
 
 
 async def _answer() -> None:

@@ -85,6 +85,7 @@ def _health(tp: Any, partition: Any) -> dict[str, Any]:
         "status": "restoring" if restoring else "ready",
         **({"restore": _progress(partition)} if restoring and hasattr(partition, "state") else {}),
         "offset": position,
+        "waiting": len(partition.trouble.waiting),
         "lag": None if highwater is None or position is None else max(0, highwater - position),
     }
 

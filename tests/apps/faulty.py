@@ -9,6 +9,7 @@ from datetime import timedelta
 import faust
 
 from app.engine.batch import Batches
+from app.engine.errors import ErrorPolicy, Verdict
 from app.main import app
 from app.service import keep, output_topic, source_topic
 from models.record import EventTime, twin
@@ -34,12 +35,18 @@ counts = WindowTable("faulty", size=timedelta(hours=1), value=Count())
 keep(raw, counts)
 
 tried: Counter[str] = Counter()
+API = os.environ.get("FAULTY_API", "")
 CRASH = os.environ.get("FAULTY_CRASH", "")
 WELL = bool(os.environ.get("FAULTY_WELL"))
 LIMIT = int(os.environ.get("FAULTY_TRIES", "2"))
 
 
-@app.agent(raw)
+@app.agent(
+    raw,
+    errors=ErrorPolicy(
+        {ValueError: Verdict.DEAD_LETTER, ConnectionError: Verdict.LATER}, delay=timedelta(seconds=1)
+    ),
+)
 async def faulty(batches: Batches[Order]) -> None:
     async for batch in batches:
         if tried["left-out"] == 1:  # as a careless agent would
@@ -62,6 +69,10 @@ async def faulty(batches: Batches[Order]) -> None:
                     await asyncio.sleep(1000)
                 if order.fault == "block":
                     time.sleep(1000)  # noqa: ASYNC251 (as a careless agent would)
+                if order.fault == "reject":
+                    raise ValueError("no such article")
+                if order.fault == "later" and not os.path.exists(API):  # noqa: ASYNC240 (a moment)
+                    raise ConnectionError("the API is away")
                 if order.fault == "raise" and tried[order.event_id] <= LIMIT:
                     raise RuntimeError("as told")
 

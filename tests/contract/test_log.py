@@ -2,11 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import OffsetOutOfRangeError
 from aiokafka.structs import TopicPartition
 
 from app.admin import TopicSpec, ensure
@@ -17,15 +21,20 @@ from tests.memory_log import MemoryLog
 COMMIT_BYTES = 1_000_000
 
 
+async def new_topic(kafka: str) -> tuple[str, TopicPartition]:
+    topic = f"log-{uuid4().hex}"
+    configs = {"cleanup.policy": "compact", "max.message.bytes": str(COMMIT_BYTES + 100_000)}
+    await ensure(kafka, [TopicSpec(topic, 2, 1, configs)])
+    return topic, TopicPartition(topic, 1)
+
+
 @pytest.fixture(params=["memory", pytest.param("kafka", marks=pytest.mark.kafka)])
 async def log(request: pytest.FixtureRequest) -> AsyncIterator[Log]:
     if request.param == "memory":
         yield MemoryLog(max_entries=100_000)
         return
     kafka = request.getfixturevalue("kafka")
-    topic = f"log-{uuid4().hex}"
-    configs = {"cleanup.policy": "compact", "max.message.bytes": str(COMMIT_BYTES + 100_000)}
-    await ensure(kafka, [TopicSpec(topic, 2, 1, configs)])
+    _, partition = await new_topic(kafka)
     producer = AIOKafkaProducer(
         bootstrap_servers=kafka,
         acks="all",
@@ -35,7 +44,7 @@ async def log(request: pytest.FixtureRequest) -> AsyncIterator[Log]:
     )
     await producer.start()
     try:
-        yield KafkaLog(lambda: producer, kafka, TopicPartition(topic, 1), "", TooLargeError)
+        yield KafkaLog(lambda: producer, kafka, partition, "", TooLargeError)
     finally:
         await producer.stop()
 
@@ -86,3 +95,50 @@ async def test_appends_at_once_do_not_mix(log: Log) -> None:
         for i in range(10):
             record = next(records)
             assert (record.offset, record.key) == (base + i, b"k%d" % (n * 10 + i))
+
+
+@pytest.mark.kafka
+async def test_kafka_log_with_control_records_is_read_to_its_end(kafka: str) -> None:
+    topic, partition = await new_topic(kafka)
+    producer = AIOKafkaProducer(bootstrap_servers=kafka, transactional_id=f"t-{uuid4().hex}")
+    await producer.start()
+    try:
+        for n in range(3):
+            async with producer.transaction():
+                await producer.send(topic, b"v%d" % n, key=b"k%d" % n, partition=1)
+        with suppress(ZeroDivisionError):
+            async with producer.transaction():
+                await producer.send(topic, b"aborted", key=b"k", partition=1)
+                await producer.flush()
+                raise ZeroDivisionError
+    finally:
+        await producer.stop()
+    log = KafkaLog(lambda: producer, kafka, partition, "", TooLargeError)
+    # Each transaction has left a control record; the last of them is the end of the log.
+    assert [r.offset for r in await read(log, 0, 8)] == [0, 2, 4, 6]
+
+
+@pytest.mark.kafka
+async def test_kafka_log_that_was_truncated_begins_later(kafka: str) -> None:
+    topic, partition = await new_topic(kafka)
+    producer = AIOKafkaProducer(bootstrap_servers=kafka, acks="all", enable_idempotence=True)
+    await producer.start()
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    try:
+        log = KafkaLog(lambda: producer, kafka, partition, "", TooLargeError)
+        for n in range(5):
+            await log.append(entries(n, 1))
+        # Kafka refuses it where a topic is only compacted.
+        policy = ConfigResource(ConfigResourceType.TOPIC, topic, {"cleanup.policy": "compact,delete"})
+        await admin.alter_configs([policy])
+        await admin.delete_records({partition: RecordsToDelete(before_offset=3)})
+        assert await log.start() == 3
+        assert [r.offset for r in await read(log, 3, 5)] == [3, 4]
+        with pytest.raises(OffsetOutOfRangeError):
+            await read(log, 0, 5)
+        await admin.delete_records({partition: RecordsToDelete(before_offset=5)})
+        assert await log.start() == await log.append(entries(5, 1)) == 5
+    finally:
+        await admin.close()
+        await producer.stop()

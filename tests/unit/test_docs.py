@@ -11,6 +11,7 @@ from models.record import CODES
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
+HAZARDS = (ROOT / "docs" / "faust-hazards.md").read_text()
 EVENTS = (ROOT / "docs" / "events.md").read_text()
 
 
@@ -31,6 +32,13 @@ def test_docs_have_every_topic_and_table() -> None:
     topics = {name for name in app.topic_specs if not name.endswith(".state")}
     tables = {table.name for source in app.engine.sources.values() for table in source.tables}
     assert all(f"`{name}`" in EVENTS for name in topics | tables)
+
+
+def test_hazards_name_tests_that_are_there() -> None:
+    named = re.findall(r"`(tests/\S+\.py)::(\w+)`", HAZARDS)
+    assert all(f"def {test}(" in (ROOT / file).read_text() for file, test in named)
+    theirs = "".join(file.read_text() for file in (ROOT / "tests" / "hazards").glob("test_*.py"))
+    assert set(re.findall(r"def (test_\w+)", theirs)) <= {test for _, test in named}
 
 
 def test_changelog_and_commands() -> None:

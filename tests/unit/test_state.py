@@ -2,12 +2,13 @@
 
 import random
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 
 from tables.log import POSITION, Entry, Position, TooLargeError
-from tables.replica import Changes
+from tables.replica import LOG, OLDEST_COPY, Changes, Replica
 from tables.state import FencedError, State
 from tables.store import DataDirectory, DirectoryTakenError, Store
 from tests.memory_log import MemoryLog
@@ -152,6 +153,109 @@ async def test_disk_behind_the_start_of_the_log_is_rebuilt(tmp_path: Path) -> No
     again = owner(log, tmp_path / "a")
     await again.acquire()
     assert rows_of(again) == {"z": b"1"}
+
+
+async def test_disk_of_a_log_made_anew_is_set_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    old = owner(MemoryLog(topic_id="old"), tmp_path / "a")
+    await old.acquire()
+    await old.commit(changes(x=b"1"), at(1))
+    old.close()
+    log = MemoryLog(topic_id="new")
+    other = owner(log, tmp_path / "b")
+    await other.acquire()
+    for n in range(10):  # it is longer than the old one was: offsets alone would not tell
+        await other.commit(changes(y=b"%d" % n), at(n))
+    again = owner(log, tmp_path / "a")
+    await again.acquire()
+    assert (rows_of(again), again.position) == ({"y": b"9"}, at(9))
+    assert "deleted and made anew" in caplog.text
+
+
+async def test_disk_that_may_have_missed_deletions_is_set_aside(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = MemoryLog()
+    away, busy = owner(log, tmp_path / "a"), owner(log, tmp_path / "b")
+    await away.acquire()
+    await away.commit(changes(x=b"1", y=b"1"), at(1))
+    away._written = time.time() - OLDEST_COPY.total_seconds() - 60
+    away._store.write({LOG: away._pack_log()})
+    away.close()
+    await busy.acquire()
+    await busy.commit(changes(x=None), at(2))
+    log.compact()
+    log.records = [r for r in log.records if r.value is not None]  # after delete.retention.ms
+    back = owner(log, tmp_path / "a")
+    await back.acquire()
+    assert rows_of(back) == {"y": b"1"}
+    assert "was not used for" in caplog.text
+
+
+@pytest.mark.parametrize("emptied", [False, True])
+async def test_log_that_has_lost_its_beginning_is_made_whole(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, emptied: bool
+) -> None:
+    log = MemoryLog()
+    state = owner(log, tmp_path / "a")
+    await state.acquire()
+    await state.commit(changes(**{f"k{n}": b"%d" % n for n in range(50)}), at(1))
+    await state.commit(changes(k0=b"new", k1=None), at(2))
+    state.close()
+    log.records = [] if emptied else log.records[-2:]
+    state = owner(log, tmp_path / "a")
+    await state.acquire()
+    assert "all rows are sent to it again" in caplog.text
+    heir = owner(log, tmp_path / "b")
+    await heir.acquire()
+    truth = {"k0": b"new"} | {f"k{n}": b"%d" % n for n in range(2, 50)}
+    assert (rows_of(heir), heir.position, heir.lost) == (truth, at(2), None)
+    assert heir.get_committed(b"dt\0k7") == b"77"
+    sent = log.end
+    state = owner(log, tmp_path / "c")
+    await state.acquire()
+    assert log.end == sent + 1  # a fence, and nothing else
+
+
+async def test_log_and_disk_that_are_both_gone_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = MemoryLog()
+    state = owner(log, tmp_path / "a")
+    await state.acquire()
+    await state.commit(changes(x=b"1"), at(1))
+    log.records = []
+    other = owner(log, tmp_path / "b")
+    await other.acquire()
+    assert (rows_of(other), other.position) == ({}, Position())
+    assert other.lost is not None
+    assert "no copy is here" in caplog.text
+
+
+async def test_a_standby_holds_what_its_owner_has_committed(tmp_path: Path) -> None:
+    log = MemoryLog()
+    zombie, heir = owner(log, tmp_path / "a"), owner(log, tmp_path / "b")
+    standby = Replica("", Store(tmp_path / "c"), [Rows()])
+
+    async def follow() -> None:
+        async for records in log.read(standby.next, log.end):
+            standby.apply(records, records[-1].offset + 1)
+
+    standby.fit(0, log.end)
+    await zombie.acquire()
+    await zombie.commit(changes(x=b"1", y=b"1"), at(1))
+    await follow()
+    await heir.acquire()
+    with pytest.raises(FencedError):
+        await zombie.commit(changes(x=b"zombie", w=b"zombie"), at(9))
+    await follow()
+    await heir.commit(changes(y=None), at(2))
+    await follow()
+    assert (dict(standby.scan_committed(b"t\0", b"t\1")), standby.position) == ({b"t\0x": b"1"}, at(2))
+    assert standby.next == log.end
+    standby.close()
+    successor = owner(log, tmp_path / "c")
+    await successor.acquire()
+    assert (rows_of(successor), successor.progress.records) == ({"x": b"1"}, 0)
 
 
 async def test_corrupt_disk_is_set_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -48,7 +48,7 @@ class Batch:
     def __post_init__(self) -> None:
         self.watermark = self.state.position.watermark
         self.origins = list(range(self.first, self.first + len(self.events)))
-        self.end = self.first + len(self.events)
+        self.serial = self.first + len(self.events)
         times = (event.timestamp for event in self.events)
         self.watermarks = list(itertools.accumulate(times, max, initial=self.watermark))[1:]
         self.read = self.state.get_many
@@ -65,7 +65,9 @@ class Batch:
         changes = Changes()
         for fold in self.folds:
             fold(changes)
-        await self.state.commit(changes, Position({"t": self.end}, max([self.watermark, *self.watermarks])))
+        await self.state.commit(
+            changes, Position({"t": self.serial}, max([self.watermark, *self.watermarks]))
+        )
 
 
 @dataclass

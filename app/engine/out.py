@@ -1,0 +1,141 @@
+"""Where a batch's outputs and table changes are gathered."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import faust
+from aiokafka.structs import ConsumerRecord
+
+from app.engine.producer import Headers, Record, append, partition_for
+
+if TYPE_CHECKING:
+    from app.engine.partition import Partition
+
+ORIGIN = "origin"
+REPLAY_OF = "replay-of"
+
+
+class Outputs:
+    """Records for one topic, as columns: thousands of small objects would keep the garbage collector busy.
+
+    Attributes:
+        keys: the records' keys.
+        values: their values.
+        origins: offsets of the events that they come from.
+        headers: further headers, by index, of the few that have any.
+    """
+
+    __slots__ = ("headers", "keys", "origins", "values")
+
+    def __init__(self) -> None:
+        self.keys: list[bytes | None] = []
+        self.values: list[bytes | None] = []
+        self.origins: list[int] = []
+        self.headers: dict[int, Headers] = {}
+
+    def records(self, prefix: bytes, indices: Iterable[int] | None = None) -> Iterator[Record]:
+        """Yield the records, or those with the indices; `prefix` is what their origins begin with."""
+        keys, values, origins, headers = self.keys, self.values, self.origins, self.headers
+        for i in range(len(keys)) if indices is None else indices:
+            more = headers.get(i, ()) if headers else ()
+            yield keys[i], values[i], [(ORIGIN, b"%s%d" % (prefix, origins[i])), *more]
+
+
+class Out:
+    """Where a batch's outputs and table changes are gathered.
+
+    Attributes:
+        partition: number of the source partition.
+        offset: offset of the event that the agent is at: the origin of what it sends.
+        at: the same, but for an event that was replayed its own offset, not its first.
+        version: grows with each event of the partition that changes its tables.
+        end: offset after the last record of the batch.
+        serial: number of events that the partition has taken in with this batch.
+        watermark: the largest event time before this batch, seconds since the epoch.
+    """
+
+    def __init__(self, owner: "Partition") -> None:
+        self._owner = owner
+        self._state = owner.state
+        self._encode = owner.engine.wiring.encode
+        self._folds: list[Callable[[Any], None]] = []
+        self._outputs: dict[str, Outputs] = defaultdict(Outputs)
+        self.partition = owner.number
+        self.end = owner.accepted
+        self.offset = self.at = owner.accepted - 1
+        self.version = self.serial = owner.applied
+        self.watermark = owner.watermark
+
+    def send(self, topic: faust.Topic, *, key: str | None, value: Any) -> None:
+        """Send a record, with the event that the agent is at as its origin.
+
+        Args:
+            topic: an output topic of `app.topics`.
+            key: the record's key.
+            value: a Record's twin, or anything else that is JSON.
+        """
+        outputs = self._outputs[topic.topics[0]]
+        outputs.keys.append(None if key is None else key.encode())
+        outputs.values.append(self._encode(value))
+        outputs.origins.append(self.offset)
+
+    def dead_letter(self, record: ConsumerRecord, code: str, reason: str) -> None:
+        """Send a record that is no event to the dead letters, with its bytes as they are."""
+        outputs = self._outputs[self._owner.source.dead_letters]
+        outputs.headers[len(outputs.keys)] = [
+            ("code", code.encode()),
+            ("reason", reason.encode()),
+            ("time", b"%d" % record.timestamp),
+            *((key, value) for key, value in record.headers if key == REPLAY_OF),
+        ]
+        outputs.keys.append(record.key)
+        # Kafka takes no record without key and value.
+        outputs.values.append(b"" if record.key is None and record.value is None else record.value)
+        outputs.origins.append(record.offset)
+
+    def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Read rows as they are before this batch."""
+        return self._state.get_many(keys)
+
+    def get_committed(self, key: bytes) -> bytes | None:
+        """Read a row as of the last commit."""
+        return self._state.get_committed(key)
+
+    def scan_committed(self, start: bytes, end: bytes) -> Iterable[tuple[bytes, bytes]]:
+        """Read a range of rows as of the last commit."""
+        return self._state.scan_committed(start, end)
+
+    def at_end(self, fold: Callable[[Any], None]) -> None:
+        """Have `fold` add a table's changes when the agent's block has ended well."""
+        self._folds.append(fold)
+
+    def changes(self) -> Any:
+        """Gather what the tables have changed."""
+        changes = self._owner.engine.wiring.new_changes()
+        for fold in self._folds:
+            fold(changes)
+        return changes
+
+    def forget(self) -> None:
+        """Break the circle of a commit and its tables, so that a batch's memory is free at once."""
+        self._folds.clear()
+
+    async def flush(self) -> list[asyncio.Future[Any]]:
+        """Hand the outputs to the producer; the futures are their deliveries."""
+        engine = self._owner.engine
+        producer = engine.producer
+        prefix = f"{self._owner.name}/".encode()
+        deliveries: list[asyncio.Future[Any]] = []
+        for topic, outputs in self._outputs.items():
+            if topic in engine.copartitioned:
+                deliveries += await append(producer, topic, self.partition, outputs.records(prefix))
+                continue
+            count = len(await producer.partitions_for(topic))
+            by_partition: dict[int, list[int]] = defaultdict(list)
+            for i, key in enumerate(outputs.keys):
+                by_partition[0 if key is None else partition_for(key, count)].append(i)
+            for number, indices in by_partition.items():
+                deliveries += await append(producer, topic, number, outputs.records(prefix, indices))
+        return deliveries

@@ -1,0 +1,85 @@
+"""How fast a state is restored from its log: `python -m bench.restore`."""
+
+import asyncio
+import tempfile
+import time
+import uuid
+from datetime import timedelta
+from pathlib import Path
+
+import click
+import msgspec
+import uvloop
+from aiokafka import AIOKafkaProducer
+from aiokafka.structs import TopicPartition
+
+from app.admin import TopicSpec, ensure
+from app.engine.log import KafkaLog
+from bench.__main__ import kafka_of
+from bench.report import machine
+from tables.log import FENCE, POSITION, Entry, Position, TooLargeError, entry
+from tables.state import State
+from tables.store import Store
+from tables.windows import Count, WindowTable
+
+COMMIT_ROWS = 2000
+PAGES = 5000
+MAX_BYTES = 8_000_000
+
+
+@click.command()
+@click.option("--records", type=click.IntRange(10_000), default=2_000_000, show_default=True)
+@click.option("--repeat", type=click.IntRange(1), default=3, show_default=True)
+def main(*, records: int, repeat: int) -> None:
+    """Write a state log of window rows, and restore it into empty RocksDBs; the median is shown."""
+    with tempfile.TemporaryDirectory(prefix="millrace-bench-") as folder, kafka_of(folder) as (kafka, kind):
+        rates = sorted(uvloop.run(_measure(kafka, Path(folder), records, repeat)))
+    wall, cpu = rates[len(rates) // 2]
+    click.echo(f"{machine()}; Kafka {kind}")
+    click.echo(f"{records:,} records: {wall:,.0f}/s, {cpu:,.0f} per CPU-second (median of {repeat})")
+
+
+async def _measure(kafka: str, folder: Path, records: int, repeat: int) -> list[tuple[float, float]]:
+    partition = TopicPartition(f"bench-{uuid.uuid4().hex}", 0)
+    configs = {"cleanup.policy": "compact", "max.message.bytes": str(MAX_BYTES + 100_000)}
+    await ensure(kafka, [TopicSpec(partition.topic, 1, 1, configs)])
+    producer = AIOKafkaProducer(
+        bootstrap_servers=kafka,
+        acks="all",
+        enable_idempotence=True,
+        max_batch_size=MAX_BYTES,
+        max_request_size=MAX_BYTES + 1_000_000,
+        compression_type="zstd",
+    )
+    await producer.start()
+    try:
+        table = WindowTable("page-views", size=timedelta(minutes=1), value=Count())
+        log = KafkaLog(lambda: producer, kafka, partition, "", TooLargeError)
+        await log.append([Entry(FENCE, b"", [])])
+        for start in range(0, records, COMMIT_ROWS):
+            rows = [
+                entry(
+                    0,
+                    table.row_key(f"/products/{n % PAGES:05d}", 60 * (n // PAGES)),
+                    msgspec.msgpack.encode(n),
+                )
+                for n in range(start, min(records, start + COMMIT_ROWS))
+            ]
+            await log.append([*rows, entry(0, POSITION, Position({"t": start}).encode())])
+        return [await _restore(log, folder / str(n), table) for n in range(repeat)]
+    finally:
+        await producer.stop()
+
+
+async def _restore(log: KafkaLog, path: Path, table: WindowTable[int, object]) -> tuple[float, float]:
+    state = State(log, Store(path), [table])
+    began, cpu = time.perf_counter(), time.process_time()
+    await state.acquire()
+    took, spent = time.perf_counter() - began, time.process_time() - cpu
+    state.close()
+    await asyncio.sleep(0)
+    return state.progress.records / took, state.progress.records / spent
+
+
+if __name__ == "__main__":
+    main()

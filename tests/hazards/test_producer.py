@@ -1,0 +1,124 @@
+"""Hazards of Faust's producer: what counts as sent."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import faust
+import pytest
+from faust.transport.drivers import aiokafka as driver
+
+from app.engine.partition import Partition, Staged
+from tests.hazards.consumers import plain as plain_consumer
+from tests.hazards.plain import both
+
+pytestmark = pytest.mark.timeout(30)
+
+SLOW = 0.3
+Run = Callable[[], Awaitable[bool]]
+
+
+async def flushed() -> bool:
+    """Return whether all is sent after plain Faust's flush, which it relies on before a commit."""
+    app = faust.App("plain", broker="kafka://127.0.0.1:1")
+    buffer = driver.Producer(app.transport).buffer
+    sent = []
+
+    async def send(pending: Any) -> None:
+        await asyncio.sleep(SLOW)
+        sent.append(pending)
+
+    buffer._send_pending = send
+    await buffer.start()
+    for n in range(3):
+        buffer.put(n)
+    await buffer.flush()
+    done = len(sent)
+    for task in buffer._futures:
+        task.cancel()
+    return done == 3
+
+
+class State:
+    """A state that takes note of its commits."""
+
+    def __init__(self) -> None:
+        self.committed = 0
+
+    async def commit(self, changes: object, position: int) -> None:
+        self.committed = position
+
+    def applied(self, staged: object) -> None:
+        """Nothing is staged here."""
+
+
+def committing(delivery: asyncio.Future[Any]) -> tuple[State, asyncio.Task[None]]:
+    """Let a real partition commit a batch with one output."""
+    wiring = SimpleNamespace(
+        new_changes=lambda: SimpleNamespace(update=lambda _: None),
+        position=lambda offsets, _: offsets["t"],
+        too_large=ValueError,
+    )
+    engine = SimpleNamespace(wiring=wiring, room=asyncio.Event())
+    partition = Partition(cast(Any, engine), cast(Any, SimpleNamespace(topic="t")), 0, 1)
+    partition.state = cast(Any, State())
+    partition._queue.append(Staged(None, [delivery], 5, 0.0))
+    return cast(State, partition.state), asyncio.create_task(partition._commit())
+
+
+async def waited() -> bool:
+    """Return whether Millrace commits a batch after its outputs, however long they take, and not before."""
+    delivery: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    state, task = committing(delivery)
+    await asyncio.sleep(SLOW)
+    before = state.committed
+    delivery.set_result(None)
+    await asyncio.sleep(0.05)
+    task.cancel()
+    return (before, state.committed) == (0, 5)
+
+
+@pytest.mark.parametrize("run", both(flushed, waited, "flush gives up after 100 ms without progress"))
+async def test_what_is_slow_to_send_is_waited_for(run: Run) -> None:
+    assert await run()
+
+
+async def logged() -> bool:
+    """Return whether plain Faust commits no event whose output could not be sent."""
+    with plain_consumer(0) as consuming:
+        app = consuming.app
+        failed = asyncio.get_running_loop().create_future()
+        failed.set_exception(RuntimeError("not sent"))
+
+        async def send(*_: Any, **__: Any) -> Any:
+            return failed
+
+        app.producer.send = send
+
+        async def started() -> Any:
+            return app.producer
+
+        app.maybe_start_producer = started
+        topic = app.topic("out")
+        message = topic.as_future_message(key=b"k", value=b"v")
+        await topic.publish_message(message)
+        await asyncio.sleep(0)
+        message.exception()  # in an agent nobody looks at it; here asyncio would complain
+        consuming.ack(0)
+        await consuming.consumer.commit()
+        return consuming.committed == []
+
+
+async def raised() -> bool:
+    """Return whether Millrace commits no batch with an output that could not be sent, and begins again."""
+    delivery: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    delivery.set_exception(RuntimeError("not sent"))
+    state, task = committing(delivery)
+    await asyncio.wait([task], timeout=1)
+    return state.committed == 0 and isinstance(task.exception(), RuntimeError)
+
+
+@pytest.mark.parametrize("run", both(logged, raised, "a failed send is logged, and its event committed"))
+async def test_what_could_not_be_sent_is_not_done(run: Run) -> None:
+    assert await run()
