@@ -1,6 +1,7 @@
 """Real consumers of both kinds, without a Kafka: what they commit is written down."""
 
 from collections.abc import Callable
+from inspect import signature
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -28,6 +29,9 @@ class Partition:
 
     def chunk(self, records: Any, tag: int) -> Any:
         return SimpleNamespace(records=records, tag=tag)
+
+    def due(self) -> None:
+        """Nothing is to be tried again."""
 
     async def drain(self, seconds: float) -> None:
         """Nothing is under way."""
@@ -82,8 +86,10 @@ def plain(done: int) -> Consuming:
 def millrace(done: int) -> Consuming:
     """Return Millrace's consumer; its engine says that all before the offset `done` is done."""
     app = faust.App("millrace", broker="kafka://127.0.0.1:1")
-    # What the consumer asks of the engine needs no wiring.
-    engine = Engine(app, cast(Any, None), chunk_records=4000, standbys_wanted=0, restore_seconds=1.0)
+    # What the consumer asks of the engine needs neither wiring nor limits.
+    parameters = signature(Engine).parameters.values()
+    limits = [given.name for given in parameters if given.kind is given.KEYWORD_ONLY]
+    engine = Engine(app, cast(Any, None), **dict.fromkeys(limits, cast(Any, 1)))
     engine.sources["t"] = cast(Any, None)
     engine.partitions[T] = cast(Any, Partition(done))
     app.engine = engine
