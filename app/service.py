@@ -139,14 +139,6 @@ class App(faust.App):
         await super().on_stop()
 
 
-class QuietWorker(Worker):
-    """A worker without Faust's spinner, for which log level WARN has every library write debug records."""
-
-    def on_setup_root_logger(self, logger: logging.Logger, level: int) -> None:  # noqa: ARG002 (Faust's signature)
-        """Leave the level as it was asked for."""
-        self.spinner = None
-
-
 def _broker() -> str:
     """Return Kafka's address; where there is none yet, the worker says so when it starts."""
     try:
@@ -159,7 +151,7 @@ app = App(
     settings().app_id,
     env={},  # else Faust lets a stray PROCESSING_GUARANTEE or APP_WEB_TABLES_ENABLED overrule what is here
     broker=[URL(f"kafka://{address}") for address in _broker().split(",")],
-    Worker=QuietWorker,
+    Worker=Worker,
     datadir=str(settings().data_dir / "faust"),
     topic_partitions=settings().partitions,
     topic_replication_factor=settings().replication,

@@ -1,4 +1,4 @@
-"""The worker process: how it ends."""
+"""The worker process."""
 
 import logging
 import os
@@ -17,7 +17,14 @@ STOP_SECONDS = 28.0
 
 
 class Worker(faust.Worker):
-    """Faust's worker, that ends in bounded time, and at once on a second signal."""
+    """Faust's worker, that ends in bounded time, and at once on a second signal.
+
+    It has no spinner, for which log level WARN would have every library write debug records.
+    """
+
+    def on_setup_root_logger(self, logger: logging.Logger, level: int) -> None:  # noqa: ARG002 (Faust's signature)
+        """Leave the level as it was asked for."""
+        self.spinner = None
 
     def _schedule_shutdown(self, number: signal.Signals) -> None:
         if self._signal_stop_time:

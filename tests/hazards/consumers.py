@@ -1,6 +1,7 @@
 """Real consumers of both kinds, without a Kafka: what they commit is written down."""
 
 from collections.abc import Callable
+from inspect import signature
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -11,7 +12,6 @@ from faust.types import TP, ConsumerMessage
 
 from app.engine.consumer import Consumer, Fetched
 from app.engine.engine import Engine
-from app.engine.errors import DlqLimit
 from app.engine.transport import Transport
 
 T = TP("t", 0)
@@ -31,7 +31,7 @@ class Partition:
         return SimpleNamespace(records=records, tag=tag)
 
     def due(self) -> None:
-        """No event waits to be tried again."""
+        """Nothing is to be tried again."""
 
     async def drain(self, seconds: float) -> None:
         """Nothing is under way."""
@@ -86,15 +86,10 @@ def plain(done: int) -> Consuming:
 def millrace(done: int) -> Consuming:
     """Return Millrace's consumer; its engine says that all before the offset `done` is done."""
     app = faust.App("millrace", broker="kafka://127.0.0.1:1")
-    # What the consumer asks of the engine needs no wiring.
-    engine = Engine(
-        app,
-        cast(Any, None),
-        chunk_records=4000,
-        standbys_wanted=0,
-        restore_seconds=1.0,
-        dlq_limit=DlqLimit(),
-    )
+    # What the consumer asks of the engine needs neither wiring nor limits.
+    parameters = signature(Engine).parameters.values()
+    limits = [given.name for given in parameters if given.kind is given.KEYWORD_ONLY]
+    engine = Engine(app, cast(Any, None), **dict.fromkeys(limits, cast(Any, 1)))
     engine.sources["t"] = cast(Any, None)
     engine.partitions[T] = cast(Any, Partition(done))
     app.engine = engine

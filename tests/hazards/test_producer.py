@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import Mock
 
 import faust
 import pytest
 from faust.transport.drivers import aiokafka as driver
 
-from app.engine.errors import DlqLimit
 from app.engine.partition import Partition, Staged
 from tests.hazards.consumers import plain as plain_consumer
 from tests.hazards.plain import both
@@ -61,10 +61,11 @@ def committing(delivery: asyncio.Future[Any]) -> tuple[State, asyncio.Task[None]
         position=lambda offsets, *_: offsets["t"],
         too_large=ValueError,
     )
-    engine = SimpleNamespace(wiring=wiring, room=asyncio.Event(), policies={}, dlq_limit=DlqLimit())
+    engine = SimpleNamespace(wiring=wiring, room=asyncio.Event(), policies={}, dlq_limit=None)
     partition = Partition(cast(Any, engine), cast(Any, SimpleNamespace(topic="t")), 0, 1)
     partition.state = cast(Any, State())
-    partition._queue.append(Staged(None, [delivery], 5, 0.0, 0, (0, 0, 0)))
+    staged = Mock(spec_set=list(Staged.__annotations__), deliveries=[delivery], position=5)
+    partition._queue.append(staged)
     return cast(State, partition.state), asyncio.create_task(partition._commit())
 
 
