@@ -86,18 +86,20 @@ class Service:
             "MILLRACE_STATE_DIR": str(folder / "state"),
         }
         self.workers: list[Worker] = []
+        self._started: list[Worker] = []
 
     def __enter__(self) -> "Service":
         return self
 
     def __exit__(self, *_: object) -> None:
-        for worker in self.workers:
+        for worker in self._started:
             if worker.process.poll() is None:
                 worker.kill()
 
     def worker(self, name: str = "0", **settings: str) -> Worker:
         worker = Worker(self, name, **settings)
         self.workers.append(worker)
+        self._started.append(worker)
         return worker
 
     def command(self, *args: str, check: bool = True, **settings: str) -> subprocess.CompletedProcess[str]:

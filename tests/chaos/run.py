@@ -6,6 +6,7 @@ or a kill has missed the work.
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -97,6 +98,8 @@ def run(args: argparse.Namespace, service: Service) -> tuple[Report, int]:
 
 def main() -> int:
     args = options()
+    # So that what was started ends with us.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if not args.input.is_file():
         sys.exit(f"there is no file {args.input}")
     with tempfile.TemporaryDirectory(prefix="millrace-chaos-") as folder:

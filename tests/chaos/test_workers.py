@@ -125,12 +125,13 @@ def test_r17_the_state_directory_is_deleted_between_crashes(service: Service, se
     with Trial("R17 disks lost", service, Activity(seed=seed)).feed() as trial:
         for _ in range(4):
             time.sleep(rand.uniform(1, 3))
-            for worker in list(trial.workers):
-                trial.busy([worker])
-                trial.note("lose")
+            trial.busy()
+            trial.note("lose")
+            names = [worker.name for worker in trial.workers]
+            for worker in trial.workers:
                 worker.kill()
-            for worker in list(trial.workers):
-                trial.lose(worker.name)
-                trial.workers.remove(worker)
-                trial.add(worker.name)
+            trial.workers.clear()
+            for name in names:
+                trial.lose(name)
+                trial.add(name)
         trial.finish()
