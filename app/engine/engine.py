@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import threading
 import time
 from collections.abc import Iterable
 from typing import Any, cast
@@ -163,9 +164,12 @@ class Engine:
         """End the process: nothing is lost, since what is not in the state is fetched again."""
         logger.critical("worker stops: %s", why)
         self.failure = why
+        # Not a task: whoever calls this is cancelled when the app stops.
+        limit = threading.Timer(10, os._exit, (EXIT_FAILED,))
+        limit.daemon = True
+        limit.start()
         await self.app.crash(RuntimeError(why))
-        await asyncio.sleep(10)
-        os._exit(EXIT_FAILED)
+        await asyncio.sleep(60)
 
 
 def engine_of(app: Any) -> Engine:

@@ -296,9 +296,10 @@ class Partition:
         """Stop, and release the state."""
         self.tag = None
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            # Again and again: aiokafka's clients swallow a cancellation that comes while they are closed.
+            while not self._task.done():
+                self._task.cancel()
+                await asyncio.wait([self._task], timeout=1)
         self._drop()
         if hasattr(self, "state"):
             self.state.close()
