@@ -58,6 +58,7 @@ class SeenTable:
         self.name = name
         self.ttl = ttl.total_seconds()
         self.counts_key = f"{name}\0c".encode()
+        self.oldest_key = f"{name}\0o".encode()
         self._packs = f"{name}\0p".encode()
         self.derived: bytes | None = f"{name}\0i".encode()
         self._ids = self.derived
@@ -119,22 +120,18 @@ class SeenTable:
             yield key
 
     def derive(self, key: bytes, value: bytes | None, changes: Changes) -> None:
-        """Unpack a pack into a row for each id; its deletion is the end of its whole bucket."""
-        if not key.startswith(self._packs):
-            return
-        bucket, _ = _PACK_KEY.unpack_from(key, len(self._packs))
-        if value is None:
-            self.drop(bucket, changes)
-            return
-        prefix = self.id_prefix(bucket)
-        for event_id, sighting in msgspec.msgpack.decode(value):
-            changes.derived[prefix + event_id] = sighting
+        """Unpack a pack into a row for each id, and delete the ids of the buckets that have expired.
 
-    def drop(self, bucket: int, changes: Changes) -> None:
-        """Delete all ids of a bucket."""
-        dropped = (self.id_prefix(bucket), self.id_prefix(bucket + 1))
-        if dropped not in changes.ranges:
-            changes.ranges.append(dropped)
+        The deletion of a pack deletes no ids: it may be that of a zombie's pack, which never counted.
+        """
+        if value is None:
+            return
+        if key == self.oldest_key:
+            changes.ranges.append((self._ids, self.id_prefix(*_BUCKET.unpack(value))))
+        elif key.startswith(self._packs):
+            prefix = self.id_prefix(_PACK_KEY.unpack_from(key, len(self._packs))[0])
+            for event_id, sighting in msgspec.msgpack.decode(value):
+                changes.derived[prefix + event_id] = sighting
 
 
 class Sightings:
@@ -191,4 +188,5 @@ class Sightings:
         if newest != table.bucket(out.watermark):
             for key in table.expired_packs(out, newest):
                 changes.rows[key] = None
-                table.derive(key, None, changes)
+            changes.rows[table.oldest_key] = oldest = _BUCKET.pack(newest - 1)
+            table.derive(table.oldest_key, oldest, changes)

@@ -37,6 +37,7 @@ class Activity:
 
     app = "app"
     source = "activity.raw"
+    derived = ("activity.page-counts",)
 
     def __init__(
         self,
@@ -73,6 +74,19 @@ class Activity:
         counted = page_counts(service, report)
         for window in counted.keys() | right.views.keys():
             report.compare(window, counted.get(window), right.views.get(window))
+        totals: Counter[tuple[str, int]] = Counter()
+        for (_, page, start), views in right.views.items():
+            totals[page, start] += views
+        sent = page_totals(service)
+        for total in sent.keys() | totals.keys():
+            report.compare(("total", *total), sent.get(total), totals.get(total))
+        pages: Counter[str] = Counter()
+        for (page, _), views in totals.items():
+            pages[page] += views
+        with Tables(service, "activity.page-counts") as counts:
+            for page, views in pages.most_common(ASKED):
+                shown = counts.all(f"/tables/page-totals/{quote(page, safe='')}")
+                report.compare(("total", page), sum(answer["total"]["views"] for answer in shown), views)
         self._check_tables(right, tables, report)
 
     @staticmethod
@@ -176,4 +190,15 @@ def page_counts(service: Service, report: Report) -> dict[tuple[int, str, int], 
         newest[window] = max(newest.get(window, (-1, 0)), (version, count["views"]))
     report.repeats += len(records) - sum(map(len, versions.values()))
     report.doubled += sum(len(values) - 1 for values in versions.values())
+    return {window: views for window, (_, views) in newest.items()}
+
+
+def page_totals(service: Service) -> dict[tuple[str, int], int]:
+    """Return the newest total of each page and minute, over all partitions of the raw topic."""
+    newest: dict[tuple[str, int], tuple[int, int]] = {}
+    for record in service.read("activity.page-totals"):
+        total = json.loads(record.value)
+        window = (total["page"], total["window_start"])
+        offset = int(dict(record.headers)["origin"].rpartition(b"/")[2])
+        newest[window] = max(newest.get(window, (-1, 0)), (offset, total["views"]))
     return {window: views for window, (_, views) in newest.items()}

@@ -32,6 +32,7 @@ class ClosedForm:
     """
 
     app = "tests.apps.closed_form"
+    derived = ()
     source = "closed.raw"
 
     def __init__(self, *, keys: int = 20, width: int = 200, rate: float = 2000, seed: int = 1) -> None:

@@ -25,6 +25,7 @@ class Load(Protocol):
 
     app: str
     source: str
+    derived: tuple[str, ...]
     rate: float
     seed: int
     enough: bool
@@ -198,7 +199,10 @@ class Trial:
         assert self._feed is not None
         self.load.enough = True
         self._feed.wait(seconds)
-        self.wait_until(lambda: not self.service.lag(self.load.source), seconds, "all is processed")
+        for topic in (self.load.source, *self.load.derived):
+            self.wait_until(
+                lambda topic=topic: not self.service.lag(topic), seconds, f"all of {topic} is done"
+            )
 
     def wait_until(self, happened: Callable[[], bool], seconds: float, what: str) -> None:
         deadline = time.monotonic() + seconds

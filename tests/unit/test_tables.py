@@ -16,7 +16,7 @@ from models.activity import SalesTotal, SalesTotals
 from tables.log import Position
 from tables.replica import Changes
 from tables.seen import SeenTable
-from tables.state import State
+from tables.state import FencedError, State
 from tables.store import Store
 from tables.table import Range
 from tables.windows import Count, Window, WindowTable
@@ -262,3 +262,39 @@ def test_sales_are_exact_to_the_penny(sales: list[tuple[str, int]]) -> None:
         micros=sum(pence for _, pence in sales) * 10_000,
     )
     assert totals.result(total)["amount"] == sum(pence for _, pence in sales) / 100
+
+
+async def test_a_zombies_identities_take_none_of_the_owners_with_them(tmp_path: Path) -> None:
+    log, table = MemoryLog(), SeenTable("seen", ttl=timedelta(seconds=TTL))
+    events = [Event(f"e{n}", 1000.0 + n) for n in range(30)]
+
+    async def see(state: State, first: int, last: int) -> int:
+        batch = Batch(state, events[first:last], first)
+        found = list(table.open(batch).first(batch))
+        await batch.commit()
+        return len(found)
+
+    zombie = await state_of(log, tmp_path / "zombie", table)
+    await see(zombie, 0, 10)
+    heir = await state_of(log, tmp_path / "heir", table)
+    with pytest.raises(FencedError):
+        await see(zombie, 10, 17)  # a batch that is cut where none of the heir's is
+    assert await see(heir, 10, 20) == 10  # finds the zombie's, and has Kafka forget it
+    restored = await state_of(log, tmp_path / "restored", table)
+    assert await see(restored, 0, 30) == 10
+    log.compact()
+    again = await state_of(log, tmp_path / "again", table)
+    assert await see(again, 0, 30) == 0
+
+
+async def test_expired_identities_leave_the_disk_also_in_a_restore(tmp_path: Path) -> None:
+    log, table = MemoryLog(), SeenTable("seen", ttl=timedelta(seconds=TTL))
+    state = await state_of(log, tmp_path / "a", table)
+    for n in range(50):
+        batch = Batch(state, [Event(f"e{n}", 1000.0 + n * TTL / 5)], n)
+        list(table.open(batch).first(batch))
+        await batch.commit()
+    restored = await state_of(log, tmp_path / "b", table)
+    held = [[key for key, _ in s.scan_committed(b"seen\0i", b"seen\0j")] for s in (state, restored)]
+    assert held[0] == held[1]
+    assert 5 <= len(held[0]) <= 11
