@@ -166,6 +166,7 @@ app = App(
     broker_session_timeout=settings().session_timeout.total_seconds(),
     broker_heartbeat_interval=min(3.0, settings().session_timeout.total_seconds() / 10),
     broker_rebalance_timeout=30.0,
+    broker_request_timeout=90.0 + settings().session_timeout.total_seconds(),  # Faust wants it to be longer
     broker_max_poll_interval=2_000_000.0,  # a worker without partitions never polls
     producer_compression_type="zstd",
     producer_max_batch_size=COMMIT_BYTES,

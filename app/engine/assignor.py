@@ -4,8 +4,8 @@ Every worker tells how fresh its copies of the partitions' state are; the group'
 partition to the freshest copy, as far as the load stays even, and lets others follow it.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -72,18 +72,37 @@ def plan(
         able = sorted(subscribers[topic])
         if not able:
             continue
-        owners = _share(partitions, able, scores, {m: len(plans[m].owned) for m in able}, taken={})
+        owners = _share(partitions, able, scores, {m: len(plans[m].owned) for m in able})
         for tp, owner in owners.items():
             plans[owner].owned.append(tp)
         if topic not in stateful:
             continue
         taken = {tp: {owner} for tp, owner in owners.items()}
         for _ in range(min(wanted, len(able) - 1)):
-            loads = {m: len(plans[m].followed) for m in able}
-            for tp, follower in _share(partitions, able, scores, loads, taken).items():
+            for tp, follower in _successors(owners, able, scores, plans, taken):
                 plans[follower].followed.append(tp)
                 taken[tp].add(follower)
     return plans
+
+
+def _successors(
+    owners: Mapping[TopicPartition, str],
+    members: Sequence[str],
+    scores: Mapping[tuple[str, TopicPartition], float],
+    plans: Mapping[str, Plan],
+    taken: Mapping[TopicPartition, set[str]],
+) -> Iterator[tuple[TopicPartition, str]]:
+    """Choose for each partition who will have room for it when its owner dies; else it is warm in vain."""
+    load = Counter(owners.values())
+    for owner in members:
+        after = Counter({member: load[member] for member in members})
+        for tp in sorted(tp for tp, of in owners.items() if of == owner):
+            able = [member for member in members if member not in taken[tp]]
+            follower = min(
+                able, key=lambda m: (after[m], -scores.get((m, tp), 0.0), len(plans[m].followed), m)
+            )
+            after[follower] += 1
+            yield tp, follower
 
 
 def _share(
@@ -91,9 +110,8 @@ def _share(
     members: Sequence[str],
     scores: Mapping[tuple[str, TopicPartition], float],
     loads: Mapping[str, int],
-    taken: Mapping[TopicPartition, set[str]],
 ) -> dict[TopicPartition, str]:
-    """Give each partition to one member that has not `taken` it: best score first, evenly."""
+    """Give each partition to one member: best score first, evenly."""
     fewest, more = divmod(len(partitions), len(members))
     counts: dict[str, int] = defaultdict(int)
     shares: dict[TopicPartition, str] = {}
@@ -110,16 +128,14 @@ def _share(
     offers = [
         (-score, loads[member], tp, member)
         for (member, tp), score in scores.items()
-        if member in loads and tp in wanted and member not in taken.get(tp, ())
+        if member in loads and tp in wanted
     ]
     for _, _, tp, member in sorted(offers):
         if tp not in shares and has_room(member):
             give(tp, member)
     for tp in partitions:
         if tp not in shares:
-            free = [member for member in members if member not in taken.get(tp, ())]
-            # Nobody with room may be left for a standby: then evenness yields.
-            give(tp, min(free, key=lambda m: (not has_room(m), counts[m], loads[m], m)))
+            give(tp, min(filter(has_room, members), key=lambda m: (counts[m], loads[m], m)))
     return shares
 
 

@@ -68,6 +68,30 @@ def test_nothing_moves_when_nothing_has_changed(group: tuple[dict[str, range], d
     }
 
 
+@given(groups(), st.data())
+def test_whoever_dies_is_followed_by_its_standbys(
+    group: tuple[dict[str, range], dict[str, Member]], data: st.DataObject
+) -> None:
+    topics, members = group
+    standbys = max(m.standbys for m in members.values())
+    if len(members) < 2 or not standbys:
+        return
+    first = planned(topics, members)
+    dead = data.draw(st.sampled_from(sorted(members)))
+    told = {
+        name: Member(
+            [(*tp, 105.0) for tp in first[name].owned] + [(*tp, 100.0) for tp in first[name].followed],
+            standbys,
+        )
+        for name in members
+        if name != dead
+    }
+    after = planned(topics, told)
+    for name, share in after.items():
+        moved = set(share.owned) - set(first[name].owned)
+        assert moved <= set(first[name].followed)
+
+
 def test_the_standby_of_a_dead_owner_takes_over() -> None:
     members = {
         "warm": Member([("a", 0, 104.0), ("a", 1, 100.0)], 1),
