@@ -1,0 +1,138 @@
+"""The Faust app of a worker that refuses to start where it could not work."""
+
+import logging
+from collections.abc import Callable
+from typing import Any, cast
+
+import faust
+from faust.exceptions import ImproperlyConfigured
+from faust.types import TP
+
+from app.admin import TopicError, TopicSpec, broker_count, ensure, topic_ids
+from app.engine.engine import Engine
+from app.engine.errors import ErrorPolicy
+from app.engine.watchdog import Watchdog
+from app.kafka import KafkaUnavailable, bootstrap, status
+from app.settings import settings
+from app.web.server import PortTakenError, Web, require_port
+from tables.store import DataDirectory, DirectoryTakenError
+
+# What a worker may meet when it starts; each text says what to do.
+STARTUP_ERRORS = (ImproperlyConfigured, PortTakenError, DirectoryTakenError, KafkaUnavailable, TopicError)
+
+logger = logging.getLogger(__name__)
+
+
+class App(faust.App):
+    """Faust's app, with the engine beside it.
+
+    Attributes:
+        engine: what runs the batch agents.
+        topic_specs: all topics as they are declared, by name.
+        topic_ids: their ids, by name, as far as Kafka tells them.
+        kafka: addresses, host:port with commas; known from the start of the worker on.
+    """
+
+    engine: Engine
+    topic_specs: dict[str, TopicSpec]
+    kafka: str
+    topic_ids: dict[str, str]
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.topic_specs = {}
+        self.topic_ids = {}
+
+    def _check_agents(self) -> None:
+        readers = [(name, agent) for agent in self.agents.values() for name in agent.channel.topics]
+        for topic in self.engine.sources:
+            found = [agent for name, agent in readers if name == topic]
+            if len(found) > 1 or any(agent.concurrency > 1 for agent in found):
+                names = ", ".join(agent.name for agent in found)
+                raise ImproperlyConfigured(
+                    f"{topic} is read in batches, by one agent with concurrency 1 that keeps its order; "
+                    f"it has: {names}"
+                )
+
+    async def ensure_topics(self) -> dict[str, bool]:
+        """Create the topics that are missing, and check all of them; see `app.admin.ensure`."""
+        if _is_mock():
+            return {}  # it makes each topic when it is first used, and cannot say how
+        return await ensure(bootstrap(settings()), self.topic_specs.values())
+
+    async def _warn_of_few_replicas(self) -> None:
+        brokers, conf = await broker_count(self.kafka), settings()
+        if conf.replication < min(3, brokers) or (brokers > 1 and conf.min_insync_replicas < 2):
+            logger.warning(
+                "Kafka has %d brokers, topics have %d replicas, of which %d confirm a write: what a broker "
+                "loses is lost. MILLRACE_REPLICATION=3 and MILLRACE_MIN_INSYNC_REPLICAS=2 are for production",
+                brokers,
+                conf.replication,
+                conf.min_insync_replicas,
+            )
+
+    def agent(
+        self, channel: Any = None, *, errors: ErrorPolicy | None = None, **options: Any
+    ) -> Callable[[Any], Any]:
+        """Declare an agent, as Faust does.
+
+        Args:
+            channel: the topic that it reads.
+            errors: what its exceptions mean, where the topic is read in batches.
+            options: Faust's.
+        """
+        if errors is not None:
+            self.engine.policies.update(dict.fromkeys(channel.topics, errors))
+        return cast("Callable[[Any], Any]", super().agent(channel, **options))
+
+    async def _on_agent_error(self, agent: Any, exc: BaseException) -> None:
+        if isinstance(exc, Exception):
+            self.engine.agent_failed(agent.channel.topics, exc)
+        await super()._on_agent_error(agent, exc)
+
+    def _new_web(self) -> Web:
+        return Web(self)
+
+    async def on_first_start(self) -> None:
+        """Take the data directory, and see to the topics.
+
+        Raises:
+            SystemExit: with a sentence that says what to do.
+        """
+        try:
+            self._check_agents()
+            if self.conf.web_enabled:
+                require_port(self.conf.web_bind, self.conf.web_port)
+            self.data_directory = DataDirectory(settings().data_dir)
+            self.kafka = self.engine.bootstrap = bootstrap(settings())
+            await self.ensure_topics()
+            if not _is_mock():
+                await self._warn_of_few_replicas()
+                self.topic_ids = await topic_ids(self.kafka, self.topic_specs)
+            self.engine.fresh.update(self._copies_on_disk())
+        except STARTUP_ERRORS as exc:
+            raise SystemExit(f"millrace: {exc}") from None
+        await super().on_first_start()
+        self.watchdog = Watchdog(self.engine, settings().stall_timeout.total_seconds())
+        self.watchdog.start()
+
+    def _copies_on_disk(self) -> dict[TP, float]:
+        """Return when the copies of an earlier run were last written to, seconds since the epoch."""
+        found = {}
+        for topic in self.engine.sources:
+            for number in range(settings().partitions):
+                files = (settings().data_dir / "tables" / f"{topic}-{number}").glob("*")
+                if times := [file.stat().st_mtime for file in files]:
+                    found[TP(topic, number)] = max(times)
+        return found
+
+    async def on_stop(self) -> None:
+        """Stop watching, and everything else."""
+        if hasattr(self, "watchdog"):
+            await self.watchdog.stop()
+        await super().on_stop()
+
+
+def _is_mock() -> bool:
+    running = status(settings())
+    return running is not None and running.kind == "mock"
