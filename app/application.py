@@ -9,9 +9,9 @@ from faust.exceptions import ImproperlyConfigured
 from faust.types import TP
 
 from app.admin import TopicError, TopicSpec, broker_count, ensure, topic_ids
-from app.engine.engine import Engine
+from app.engine.engine import FAILED_SECONDS, Engine
 from app.engine.errors import ErrorPolicy
-from app.engine.watchdog import Watchdog
+from app.engine.watchdog import Watchdog, end_within
 from app.kafka import KafkaUnavailable, bootstrap, status
 from app.settings import settings
 from app.web.server import PortTakenError, Web, require_port
@@ -128,6 +128,8 @@ class App(faust.App):
 
     async def on_stop(self) -> None:
         """Stop watching, and everything else."""
+        if not self.engine.stopping:  # Faust ends it: a failed commit of offsets, for instance
+            end_within(FAILED_SECONDS)
         if hasattr(self, "watchdog"):
             await self.watchdog.stop()
         await super().on_stop()

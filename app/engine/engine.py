@@ -2,8 +2,6 @@
 
 import asyncio
 import logging
-import os
-import threading
 import time
 from collections.abc import Iterable
 from typing import Any, cast
@@ -18,12 +16,14 @@ from app.engine.errors import DlqLimit, ErrorPolicy
 from app.engine.partition import Partition
 from app.engine.source import Source, Wiring
 from app.engine.standby import Standbys
+from app.engine.watchdog import end_within
 
 logger = logging.getLogger(__name__)
 
 # A rebalance waits for all workers: what is under way gets this long, then it is processed again.
 DRAIN_SECONDS = 5.0
-EXIT_FAILED = 3
+# A worker that ends by itself, because something has failed, has nothing to wait for.
+FAILED_SECONDS = 10.0
 
 
 class Engine:
@@ -164,10 +164,7 @@ class Engine:
         """End the process: nothing is lost, since what is not in the state is fetched again."""
         logger.critical("worker stops: %s", why)
         self.failure = why
-        # Not a task: whoever calls this is cancelled when the app stops.
-        limit = threading.Timer(10, os._exit, (EXIT_FAILED,))
-        limit.daemon = True
-        limit.start()
+        end_within(FAILED_SECONDS)
         await self.app.crash(RuntimeError(why))
         await asyncio.sleep(60)
 

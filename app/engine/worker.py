@@ -3,12 +3,11 @@
 import logging
 import os
 import signal
-import threading
 
 import faust
 
-from app.engine.engine import EXIT_FAILED, engine_of
-from app.engine.watchdog import dump_stacks
+from app.engine.engine import engine_of
+from app.engine.watchdog import end_within
 
 logger = logging.getLogger(__name__)
 
@@ -31,12 +30,5 @@ class Worker(faust.Worker):
             logger.warning("%s for the second time: the worker ends now; nothing is lost", number.name)
             os._exit(128 + number)
         engine_of(self.app).stopping = True
-        limit = threading.Timer(STOP_SECONDS, self._give_up)
-        limit.daemon = True
-        limit.start()
+        end_within(STOP_SECONDS)
         super()._schedule_shutdown(number)
-
-    def _give_up(self) -> None:
-        logger.critical("the worker did not end within %.0f s, and is ended; nothing is lost", STOP_SECONDS)
-        dump_stacks()
-        os._exit(EXIT_FAILED)
