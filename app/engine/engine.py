@@ -166,7 +166,7 @@ class Engine:
         self.failure = why
         end_within(FAILED_SECONDS)
         await self.app.crash(RuntimeError(why))
-        await asyncio.sleep(60)
+        await asyncio.sleep(60)  # whoever calls this must not go on
 
 
 def engine_of(app: Any) -> Engine:

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaError, LeaderNotAvailableError, NotLeaderForPartitionError, for_code
+from aiokafka.errors import KafkaError, LeaderNotAvailableError, for_code
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.record import MemoryRecords
@@ -64,7 +64,7 @@ class Reader:
                 topics = _by_topic((tp, (tp.partition, which)) for tp in part)
                 request = OffsetRequest(-1, READ_UNCOMMITTED, topics)
                 try:
-                    response = await self._send(node, request)
+                    response = await self._client.send(node, request)
                 except KafkaError as exc:
                     failure = exc
                     continue
@@ -111,7 +111,7 @@ class Reader:
         topics = _by_topic((tp, (tp.partition, offset, FETCH_BYTES)) for tp, offset in offsets.items())
         request = FetchRequest(wait_ms, 1, 4 * FETCH_BYTES, READ_UNCOMMITTED, topics)
         try:
-            response = await self._send(node, request)
+            response = await self._client.send(node, request)
         except KafkaError:
             await self._client.force_metadata_update()
             return {}
@@ -135,19 +135,13 @@ class Reader:
                 leaders[leader].append(tp)
         return leaders
 
-    async def _send(self, node: int, request: Any) -> Any:
-        return await self._client.send(node, request)
-
     async def _wait(self, failure: KafkaError | None, began: float) -> None:
-        if failure is not None and not isinstance(failure, _PASSING) and not failure.retriable:
+        if failure is not None and not failure.retriable:
             raise failure
         if time.monotonic() - began > PATIENCE_SECONDS:
             raise failure or LeaderNotAvailableError()
         await asyncio.sleep(RETRY_SECONDS)
         await self._client.force_metadata_update()
-
-
-_PASSING = (NotLeaderForPartitionError, LeaderNotAvailableError)
 
 
 @asynccontextmanager

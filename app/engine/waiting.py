@@ -67,6 +67,8 @@ class Waiting:
 
     def update(self, changes: dict[int, Parked | None]) -> None:
         """Take over what a batch has changed."""
+        if not changes:  # as nearly always; the index is made of all that wait
+            return
         for offset, parked in changes.items():
             if parked is None:
                 self._parked.pop(offset, None)

@@ -186,8 +186,7 @@ def page_counts(service: Service, report: Report) -> dict[tuple[int, str, int], 
         window = (count["partition"], count["page"], count["window_start"])
         versions[record.key, origin, count["window_start"]].add(record.value)
         # The newest has the highest version, and is not always the last: a frozen worker may send old ones.
-        version = count.get("version", int(origin.rpartition(b"/")[2]))
-        newest[window] = max(newest.get(window, (-1, 0)), (version, count["views"]))
+        newest[window] = max(newest.get(window, (-1, 0)), (count["version"], count["views"]))
     report.repeats += len(records) - sum(map(len, versions.values()))
     report.doubled += sum(len(values) - 1 for values in versions.values())
     return {window: views for window, (_, views) in newest.items()}

@@ -8,7 +8,6 @@ from tests.chaos.activity import Activity
 from tests.chaos.trial import Trial
 from tests.service import Service
 
-pytest.importorskip("app.engine.errors", reason="this Millrace has no limit of dead letters yet")
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 RUN = 500

@@ -16,7 +16,7 @@ from tests.chaos.state_log import Recorder, StateLog, state_log
 from tests.chaos.tables import Tables, held
 from tests.service import Service, Worker
 
-SESSION = 8  # seconds after which the group misses a worker
+SESSION = 8  # seconds after which the group surely has missed a worker
 WITHIN = 5.0  # seconds before a fault in which its victim must have committed
 
 
