@@ -12,6 +12,7 @@ from app.admin import TopicError, TopicSpec, broker_count, ensure, topic_ids
 from app.engine.engine import FAILED_SECONDS, Engine
 from app.engine.errors import ErrorPolicy
 from app.engine.watchdog import Watchdog, end_within
+from app.engine.worker import settle_memory
 from app.kafka import KafkaUnavailable, bootstrap, status
 from app.settings import settings
 from app.web.server import PortTakenError, Web, require_port
@@ -115,6 +116,7 @@ class App(faust.App):
         await super().on_first_start()
         self.watchdog = Watchdog(self.engine, settings().stall_timeout.total_seconds())
         self.watchdog.start()
+        settle_memory()
 
     def _copies_on_disk(self) -> dict[TP, float]:
         """Return when the copies of an earlier run were last written to, seconds since the epoch."""

@@ -14,6 +14,7 @@ from aiokafka.structs import TopicPartition
 
 from app.admin import TopicSpec, ensure
 from app.engine.log import KafkaLog
+from app.engine.worker import settle_memory
 from bench.__main__ import kafka_of
 from bench.report import machine
 from tables.log import FENCE, POSITION, Entry, Position, TooLargeError, entry
@@ -32,6 +33,7 @@ MAX_BYTES = 8_000_000
 def main(*, records: int, repeat: int) -> None:
     """Write a state log of window rows, and restore it into empty RocksDBs; the median is shown."""
     with tempfile.TemporaryDirectory(prefix="millrace-bench-") as folder, kafka_of(folder) as (kafka, kind):
+        settle_memory()
         rates = sorted(uvloop.run(_measure(kafka, Path(folder), records, repeat)))
     wall, cpu = rates[len(rates) // 2]
     click.echo(f"{machine()}; Kafka {kind}")

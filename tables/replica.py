@@ -3,7 +3,7 @@
 import logging
 import struct
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -121,7 +121,9 @@ class Replica:
     def __init__(self, topic_id: str, store: Store, tables: Iterable[Table]) -> None:
         self._topic_id = topic_id
         self._store = store
-        self._tables: Mapping[bytes, Table] = {table.name.encode(): table for table in tables}
+        self._deriving: Mapping[bytes, Table] = {
+            f"{table.name}\0".encode(): table for table in tables if table.derived is not None
+        }
         self.lost: str | None = None
         self.progress = Progress()
         self._load()
@@ -157,10 +159,11 @@ class Replica:
         Those that do not count are left out, and their keys remembered: they must be sent again.
         """
         changes = Changes()
-        rows, tables, resend = changes.rows, self._tables, self._resend
-        counts: dict[bytes, int] = {}
+        rows, resend = changes.rows, self._resend
+        counts: dict[bytes, int] = defaultdict(int)
         fence = self._fence
         stale = len(resend)
+        prefix, table = b"", None
         for record in records:
             key = record.key
             if key == FENCE:
@@ -175,10 +178,11 @@ class Replica:
             if resend:
                 resend.discard(key)
             rows[key] = value
-            name = key[: key.find(0)]
-            counts[name] = counts.get(name, 0) + 1
-            table = tables.get(name)
-            if table is not None and table.derived is not None:
+            if not prefix or not key.startswith(prefix):  # rows of one table mostly come together
+                prefix = key[: key.find(0) + 1]
+                table = self._deriving.get(prefix)
+            counts[prefix] += 1
+            if table is not None:
                 table.derive(key, value, changes)
         self._fence = fence
         if records:
@@ -193,7 +197,7 @@ class Replica:
         progress = self.progress
         progress.next = following
         progress.records += len(records)
-        progress.tables.update({name.decode(): count for name, count in counts.items() if name})
+        progress.tables.update({name[:-1].decode(): n for name, n in counts.items() if len(name) > 1})
 
     def _pack_log(self) -> bytes:
         return _LOG.pack(self.next, self._fence, self._written)

@@ -14,6 +14,8 @@ logger = logging.getLogger(__name__)
 # Of the rows that begin with a zero byte, those behind it are not of RocksDB alone.
 FIRST_ROW = TOPIC + b"\1"
 RESEND_BYTES = 2 << 20
+# A flush to disk at the end of a restore is worth it from about here on.
+BULK_RECORDS = 100_000
 
 
 class FencedError(Exception):
@@ -55,7 +57,11 @@ class State(Replica):
         copied = self.next > 0
         self.next = max(self.next, start)
         self.progress = Progress(self.next, self.epoch, self.next)
-        await self._read(self.epoch)
+        if self.epoch - self.next > BULK_RECORDS:
+            with self._store.bulk():
+                await self._read(self.epoch)
+        else:
+            await self._read(self.epoch)
         self.next, self._fence, self._written = self.epoch + 1, self.epoch, time.time()
         self._store.write({LOG: self._pack_log()})
         if start > int(self._store.get(WHOLE) or 0):
@@ -72,7 +78,7 @@ class State(Replica):
         logger.warning(
             "%s: its state log begins at %d now; all rows are sent to it again", self._store.path, start
         )
-        derived = tuple(table.derived for table in self._tables.values() if table.derived is not None)
+        derived = tuple(table.derived for table in self._deriving.values() if table.derived is not None)
         changes, size = Changes(), 0
         for key, value in self._store.scan(FIRST_ROW, b"\xff" * 8):
             if key.startswith(derived):

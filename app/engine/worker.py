@@ -1,5 +1,6 @@
 """The worker process."""
 
+import gc
 import logging
 import os
 import signal
@@ -13,6 +14,17 @@ logger = logging.getLogger(__name__)
 
 # An orchestrator gives 30 s between SIGTERM and SIGKILL.
 STOP_SECONDS = 28.0
+
+# A fetch brings tens of thousands of records, none of them garbage: a collector that looks at them after
+# every 700 takes a fifth of a restore's time.
+GC_THRESHOLDS = (50_000, 20, 100)
+
+
+def settle_memory() -> None:
+    """Have the garbage collector pass over all that is there by now, and look at the rest less often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
 
 
 class Worker(faust.Worker):
