@@ -87,12 +87,17 @@ CODES = {
 
 @cache
 def _twin(record: Any) -> type[msgspec.Struct]:
+    # msgspec reads nearly all moments itself, much faster; `Decoder` makes seconds of them.
+    return _struct(record, {EventTime: datetime | float})
+
+
+def _struct(record: Any, instead: dict[Any, Any]) -> type[msgspec.Struct]:
+    """Make a struct of a Record's fields, with some types in the place of others."""
     options = record._options
-    required = [(name, typ) for name, typ in options.fields.items() if name not in options.optionalset]
+    fields = {name: instead.get(typ, typ) for name, typ in options.fields.items()}
+    required = [(name, typ) for name, typ in fields.items() if name not in options.optionalset]
     optional = [
-        (name, typ, options.defaults.get(name))
-        for name, typ in options.fields.items()
-        if name in options.optionalset
+        (name, typ, options.defaults.get(name)) for name, typ in fields.items() if name in options.optionalset
     ]
     # gc=False: an event holds no reference cycle, and the collector need not walk thousands of them.
     return msgspec.defstruct(record.__name__, [*required, *optional], module=record.__module__, gc=False)
@@ -139,11 +144,15 @@ class Decoder(Generic[R]):
         self.max_bytes = max_bytes
         self.max_future = max_future.total_seconds()
         self.time_field = time_field
-        self._decode = msgspec.json.Decoder(twin(record), dec_hook=_decode_time).decode
+        self._twin = twin(record)
+        self._decode = msgspec.json.Decoder(self._twin, dec_hook=_decode_time).decode
+        # It takes all that `event_time` takes, and its errors say what is wrong.
+        self._decode_slowly = msgspec.json.Decoder(_struct(record, {}), dec_hook=_decode_time).decode
+        self._moments = tuple(name for name, typ in record._options.fields.items() if typ is EventTime)
 
     def many(self, records: Iterable[FromKafka]) -> list[Any]:
         """Decode a batch; in place of a value that is not an event stands an `Invalid`."""
-        decode, max_bytes, time_field = self._decode, self.max_bytes, self.time_field
+        decode, max_bytes, time_field, moments = self._decode, self.max_bytes, self.time_field, self._moments
         out: list[Any] = []
         append = out.append
         for record in records:
@@ -153,7 +162,12 @@ class Decoder(Generic[R]):
                     raise Invalid(
                         "too-large", f"The value has {len(value or b'')} bytes; the limit is {max_bytes}."
                     )
-                event = decode(value)  # type: ignore[arg-type] # as above
+                try:
+                    event = decode(value)  # type: ignore[arg-type] # as above
+                    for name in moments:
+                        setattr(event, name, _seconds(getattr(event, name)))
+                except (msgspec.ValidationError, ValueError):
+                    event = self._twin(*msgspec.structs.astuple(self._decode_slowly(value)))  # type: ignore[arg-type] # as above
                 ahead = getattr(event, time_field) - record.timestamp / 1000
                 if ahead > self.max_future:
                     raise Invalid(
@@ -185,6 +199,15 @@ class Decoder(Generic[R]):
 class _Value(msgspec.Struct):
     value: bytes | None
     timestamp: int
+
+
+def _seconds(moment: datetime | float) -> float:
+    """Return a moment that msgspec has read as seconds since the epoch."""
+    if type(moment) is datetime:
+        moment = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        if moment >= 0:
+            return moment
+    return event_time(moment)
 
 
 def _explain(value: bytes | None, exc: Exception) -> Invalid:

@@ -1,11 +1,13 @@
 """Which events have been seen: deduplication by id, for a time to live in event time."""
 
 import struct
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
+from rbloom import Bloom
 
 from tables.replica import Changes
 from tables.table import Batch, Out, Range, Reader, iso
@@ -13,6 +15,10 @@ from tables.table import Batch, Out, Range, Reader, iso
 _BUCKET = struct.Struct(">q")
 _PACK_KEY = struct.Struct(">qq")
 _SIGHTING = struct.Struct(">qdd")
+
+# Ids of a bucket's first Bloom filter, which takes 0.6 MB; each further one holds twice as many.
+FILTER_IDS = 500_000
+FALSE_POSITIVES = 0.01
 
 
 class Identified(Protocol):
@@ -134,6 +140,38 @@ class SeenTable:
                 changes.derived[prefix + event_id] = sighting
 
 
+class _Ids:
+    """Tells which ids a bucket may hold, so that few of those that it does not are looked up on disk.
+
+    Args:
+        complete: whether the bucket is empty as yet; else it may hold any id.
+    """
+
+    def __init__(self, *, complete: bool) -> None:
+        self._complete = complete
+        self._filters: list[Bloom] = []
+        self._room = 0
+
+    def update(self, ids: Sequence[bytes]) -> None:
+        """Add ids."""
+        if not self._complete:
+            return
+        if self._room <= 0:
+            self._room = FILTER_IDS << len(self._filters)
+            self._filters.append(Bloom(self._room, FALSE_POSITIVES))
+        self._filters[-1].update(ids)
+        self._room -= len(ids)
+
+    def candidates(self, ids: Sequence[bytes]) -> Sequence[int]:
+        """Return the indices of the ids that it may hold."""
+        if not self._complete:
+            return range(len(ids))
+        if len(self._filters) == 1:
+            (only,) = self._filters
+            return [i for i, event_id in enumerate(ids) if event_id in only]
+        return [i for i, event_id in enumerate(ids) if any(event_id in part for part in self._filters)]
+
+
 class Sightings:
     """The table in the commit of one batch."""
 
@@ -147,31 +185,62 @@ class Sightings:
 
     def first(self, batch: Batch[E]) -> Iterator[E]:
         """Yield the events of a batch that are no duplicates, in order, and remember them."""
-        if not batch.events:
-            return
+        watermarks, bucket_of = batch.watermarks, self._table.bucket
+        found: list[int] = []
+        start = 0
+        while start < len(watermarks):  # they only grow: mostly all are of one bucket
+            bucket = bucket_of(watermarks[start])
+            end = bisect_right(watermarks, bucket, lo=start, key=bucket_of)
+            self._look_up(batch, bucket, start, end, found)
+            start = end
+        self._duplicates += len(watermarks) - len(found)
+        return batch.pick(found)
+
+    def _look_up(self, batch: Batch[E], bucket: int, start: int, end: int, found: list[int]) -> None:
+        """Add the indices from `start` to `end` of the events that are no duplicates to `found`."""
         table, rows = self._table, self._rows
-        ttl, pack, unpack = table.ttl, _SIGHTING.pack, _SIGHTING.unpack
-        watermarks, origins = batch.watermarks, batch.origins
-        ids = [event.event_id.encode() for event in batch.events]
-        buckets = [int(watermark // ttl) for watermark in watermarks]
-        prefixes = {
-            bucket: table.id_prefix(bucket) for number in set(buckets) for bucket in (number - 1, number)
-        }
-        keys = [prefixes[bucket] + event_id for bucket, event_id in zip(buckets, ids, strict=True)]
-        before = [prefixes[bucket - 1] + event_id for bucket, event_id in zip(buckets, ids, strict=True)]
-        stored = self._out.read(keys)
-        stored_before = self._out.read(before)
-        for i, event in enumerate(batch):
-            key = keys[i]
-            raw = rows.get(key) or stored[i] or rows.get(before[i]) or stored_before[i]
-            if raw is not None:
-                _, _, expires = unpack(raw)
-                if expires > watermarks[i]:
-                    self._duplicates += 1
-                    continue
-            rows[key] = sighting = pack(origins[i], event.timestamp, watermarks[i] + ttl)
-            self._packs.setdefault(buckets[i], []).append((ids[i], sighting))
-            yield event
+        pack, ttl = _SIGHTING.pack, table.ttl
+        events, watermarks, origins = batch.events, batch.watermarks, batch.origins
+        ids = [event.event_id.encode() for event in events[start:end]]
+        prefix = table.id_prefix(bucket)
+        stored = self._stored(ids, bucket)
+        packed = self._packs.get(bucket, [])
+        first = len(packed)
+        for i, event_id in enumerate(ids):
+            at, key = start + i, prefix + event_id
+            known = rows.get(key) or stored.get(i)
+            if known is not None and _SIGHTING.unpack(known)[2] > watermarks[at]:
+                continue
+            rows[key] = sighting = pack(origins[at], events[at].timestamp, watermarks[at] + ttl)
+            packed.append((event_id, sighting))
+            found.append(at)
+        if packed:
+            self._packs[bucket] = packed
+            self._ids(bucket).update([event_id for event_id, _ in packed[first:]])
+
+    def _stored(self, ids: Sequence[bytes], bucket: int) -> dict[int, bytes]:
+        """Return the sightings of the ids that the bucket, or the one before it, holds, by index."""
+        table, rows, read = self._table, self._rows, self._out.read
+        stored: dict[int, bytes] = {}
+        for number in (bucket - 1, bucket):
+            indices = self._ids(number).candidates(ids)
+            prefix = table.id_prefix(number)
+            keys = [prefix + ids[i] for i in indices]
+            for i, key, raw in zip(indices, keys, read(keys), strict=True):
+                if sighting := rows.get(key) or raw:
+                    stored[i] = sighting
+        return stored
+
+    def _ids(self, bucket: int) -> "_Ids":
+        """Return what is known in memory of a bucket's ids."""
+        table, cache = self._table, self._out.cache
+        prefix = table.id_prefix(bucket)
+        ids = cache.get(prefix)
+        if ids is None:
+            empty = next(iter(self._out.scan_committed(prefix, table.id_prefix(bucket + 1))), None) is None
+            ids = cache[prefix] = _Ids(complete=empty)
+            cache.pop(table.id_prefix(bucket - 2), None)
+        return ids
 
     def _fold(self, changes: Changes) -> None:
         table, out = self._table, self._out

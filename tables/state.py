@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from tables.log import FENCE, POSITION, WHOLE, Entry, Log, Position, entry
 from tables.replica import LOG, RESEND, TOPIC, Changes, Progress, Replica, Table, stretches
@@ -33,6 +34,7 @@ class State(Replica):
         tables: the tables; a row's key begins with its table's name and a zero byte.
 
     Attributes:
+        cache: for tables; see `tables.table.Out`.
         epoch: offset of our fence.
         progress: of the last `acquire`.
     """
@@ -42,6 +44,7 @@ class State(Replica):
         self._log = log
         self._pending: dict[bytes, bytes | None] = {}
         self._staged: list[Changes] = []
+        self.cache: dict[bytes, Any] = {}
         self.epoch = -1
 
     async def acquire(self) -> None:
@@ -51,6 +54,7 @@ class State(Replica):
         """
         self._pending.clear()
         self._staged.clear()
+        self.cache.clear()
         self.epoch = await self._log.append([Entry(FENCE, b"", [])])
         start = await self._log.start()
         self.fit(start, self.epoch)
@@ -100,12 +104,12 @@ class State(Replica):
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """Read rows as they are after all that was staged; None stands for one that is not there."""
-        pending = self._pending
-        if not pending:
-            return self._store.get_many(keys)
-        missing = [key for key in keys if key not in pending]
-        stored = iter(self._store.get_many(missing))
-        return [pending[key] if key in pending else next(stored) for key in keys]
+        rows, pending = self._store.get_many(keys), self._pending
+        if pending:
+            for i, key in enumerate(keys):
+                if key in pending:
+                    rows[i] = pending[key]
+        return rows
 
     def stage(self, changes: Changes) -> None:
         """Make changes visible to the batches that follow, before they are committed."""

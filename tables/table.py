@@ -69,17 +69,16 @@ class Out(Reader, Protocol):
     """The commit of one batch, as a table sees it.
 
     Attributes:
-        offset: offset of the event that the agent is at: the origin of what is sent.
-        at: the same, but for an event that was replayed its own offset, not its first.
-        version: grows with each event of the partition that changes its tables.
+        index: which event of the batch the agent is at: the origin of what is sent.
         serial: number of events that the partition has taken in with this batch; no other batch that took
             in any has it.
+        cache: what tables know in memory of the partition's rows, also from batches that failed; it is
+            empty again when another owner may have changed them.
     """
 
-    offset: int
-    at: int
-    version: int
+    index: int
     serial: int
+    cache: dict[bytes, Any]
 
     def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """Read rows as they are before this batch."""
@@ -108,7 +107,9 @@ class Batch(Protocol[E_co]):
         """For each event, the largest event time up to and with it."""
         ...
 
-    def __iter__(self) -> Iterator[E_co]: ...
+    def pick(self, indices: Iterable[int]) -> Iterator[E_co]:
+        """Yield the events with these indices."""
+        ...
 
 
 def iso(seconds: float) -> str:

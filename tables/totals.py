@@ -64,7 +64,7 @@ class Totals(Generic[A]):
         self._out = out
         self._changed = changed
         self._newest: dict[tuple[str, int], Partials[A]] = {}
-        self._came: dict[tuple[str, int, int], tuple[int, int]] = {}
+        self._came: dict[tuple[str, int, int], int] = {}
         out.at_end(self._fold)
 
     def put(self, key: str, start: int, value: A, *, partition: int, version: int) -> None:
@@ -80,7 +80,7 @@ class Totals(Generic[A]):
         newest = self._newest.setdefault((key, start), {})
         if partition not in newest or version > newest[partition][0]:
             newest[partition] = (version, value)
-            self._came[key, start, partition] = (self._out.at, self._out.version)
+            self._came[key, start, partition] = self._out.index
 
     def _fold(self, changes: Changes) -> None:
         table, out, changed = self._table, self._out, self._changed
@@ -94,5 +94,5 @@ class Totals(Generic[A]):
             changes.rows[row] = msgspec.msgpack.encode(partials)
             if changed is not None:
                 # Always, also for an equal total: how the events were cut into batches must not matter.
-                out.offset, out.version = max(self._came[*window, n] for n in newer)
+                out.index = max(self._came[*window, n] for n in newer)
                 changed(table.window(*window, table.total(partials)))

@@ -182,8 +182,8 @@ class Windows(Generic[A, V]):
         self._table = table
         self._out = out
         self._changed = changed
-        self._totals: dict[tuple[str, int], A] = {}
-        self._last: dict[tuple[str, int], tuple[int, int]] = {}
+        # The value of each window, and the index of the last event that changed it.
+        self._totals: dict[tuple[str, int], tuple[A, int]] = {}
         self._add = table.value.add
         self._zero = table.value.zero
         self._size = table.size
@@ -198,18 +198,16 @@ class Windows(Generic[A, V]):
             at: event time, seconds since the epoch.
         """
         window = (key, int(at // self._size) * self._size)
-        totals = self._totals
-        total = totals[window] if window in totals else self._zero()
-        totals[window] = self._add(total, value)
-        self._last[window] = (self._out.at, self._out.version)
+        known = self._totals.get(window)
+        total = self._zero() if known is None else known[0]
+        self._totals[window] = (self._add(total, value), self._out.index)
 
     def _fold(self, changes: Changes) -> None:
         table, out, changed = self._table, self._out, self._changed
         keys = [table.row_key(key, start) for key, start in self._totals]
-        for row, raw, (window, more) in zip(keys, out.read(keys), self._totals.items(), strict=True):
+        for row, raw, (window, (more, last)) in zip(keys, out.read(keys), self._totals.items(), strict=True):
             total = table.value.merge(table.decode(raw), more)
             changes.rows[row] = msgspec.msgpack.encode(total)
             if changed is not None:
-                # The event that changed it last is the update's origin, and says how new it is.
-                out.offset, out.version = self._last[window]
+                out.index = last  # the update's origin, which says how new it is
                 changed(table.window(*window, total))

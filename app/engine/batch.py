@@ -1,14 +1,13 @@
 """What an agent works with: a batch of events of one partition, and its commit."""
 
-from collections.abc import AsyncIterable, Iterator, Sequence
+from collections.abc import AsyncIterable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from itertools import accumulate
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from aiokafka.structs import ConsumerRecord
-
 from app.engine.out import REPLAY_OF, Out
+from app.engine.source import ConsumerRecord
 from app.engine.trouble import Sorted
 
 if TYPE_CHECKING:
@@ -48,8 +47,6 @@ class Batch(Generic[E]):
         events: the events.
         offsets: their offsets.
         origins: as `offsets`; for an event that was sent again by a replay, its first offset.
-        versions: as `offsets`; grows by one with each event that the partition's state takes in.
-        at: offset of the event that the agent is at; None before the first and after the last.
         watermarks: for each event, the largest event time up to and with it, seconds since the epoch.
     """
 
@@ -59,22 +56,29 @@ class Batch(Generic[E]):
         self.events: list[E] = []
         self.offsets: list[int] = []
         self.origins: list[int] = []
-        self.versions: Sequence[int] = ()
-        self.at: int | None = None
         self.watermarks: list[float] = []
+        self._at_one = False
 
     def __len__(self) -> int:
         return len(self.events)
 
     def __iter__(self) -> Iterator[E]:
-        out = self._out
+        return self.pick(range(len(self.events)))
+
+    def pick(self, indices: Iterable[int]) -> Iterator[E]:
+        """Yield the events with these indices."""
+        out, events = self._out, self.events
         assert out is not None, "events are known inside of `async with batch.commit()`"
-        for event, out.offset, out.at, out.version in zip(
-            self.events, self.origins, self.offsets, self.versions, strict=True
-        ):
-            self.at = out.at
-            yield event
-        self.at = None
+        self._at_one = True
+        for out.index in indices:
+            yield events[out.index]
+        self._at_one = False
+
+    @property
+    def at(self) -> int | None:
+        """Offset of the event that the agent is at; None before the first and after the last."""
+        assert self._out is not None
+        return self.offsets[self._out.index] if self._at_one and self._out.index >= 0 else None
 
     def commit(self) -> AbstractAsyncContextManager["Out"]:
         """Apply the batch when the block ends: outputs first, then all tables and the position at once.
@@ -118,11 +122,10 @@ class _Commit(AbstractAsyncContextManager[Out]):
         good = [records[i] for i in found.good]
         batch.events = [decoded[i] for i in found.good]
         batch.offsets = [record.offset for record in good]
-        batch.origins = [_origin(record) if record.headers else record.offset for record in good]
-        batch.versions = range(owner.applied + 1, owner.applied + 1 + len(good))
-        out.serial = owner.applied + len(good)
+        batch.origins = [_origin(record, owner) if record.headers else record.offset for record in good]
         times = map(source.event_time, batch.events)
         batch.watermarks = list(accumulate(times, max, initial=owner.watermark))[1:]
+        out.begin(batch.offsets, batch.origins)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
@@ -143,13 +146,11 @@ class _Commit(AbstractAsyncContextManager[Out]):
         return isinstance(exc, Exception)
 
 
-def _origin(record: ConsumerRecord) -> int:
+def _origin(record: ConsumerRecord, owner: "Partition") -> int:
     """Return the first offset of an event that was sent again to the partition it came from."""
     first = dict(record.headers).get(REPLAY_OF)
     if first is not None:
-        topic, _, rest = first.rpartition(b"/")[0].rpartition(b"/")
-        if (topic, rest) == (record.topic.encode(), b"%d" % record.partition):
-            number = first.rpartition(b"/")[2]
-            if number.isdigit():
-                return int(number)
-    return int(record.offset)
+        place, _, number = first.rpartition(b"/")
+        if place == owner.name.encode() and number.isdigit():
+            return int(number)
+    return record.offset

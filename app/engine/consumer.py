@@ -6,14 +6,17 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
+from aiokafka.consumer.fetcher import FetchResult
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from aiokafka.structs import ConsumerRecord
+from aiokafka.errors import ConsumerStoppedError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
 from app.engine.assignor import Assignor
 from app.engine.batch import Chunk
 from app.engine.engine import Engine, engine_of
+from app.engine.fetch import take
+from app.engine.source import ConsumerRecord
 
 FETCH_WAIT_MS = 200
 FULL_WAIT_SECONDS = 0.01
@@ -56,9 +59,19 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         timeout: float | None = None,  # noqa: ASYNC109 (Faust's signature)
         max_records: int | None = None,
     ) -> Mapping[TP, list[ConsumerRecord]]:
-        records = await self._in_turn(consumer, active_partitions, max_records)
-        if not records:
-            records = await super()._fetch_records(consumer, active_partitions, timeout, max_records)
+        assert timeout is not None  # Faust gives both
+        assert max_records is not None
+        fetcher = consumer._fetcher
+        if not self.consumer.flow_active:
+            return {}
+        if consumer._closed or fetcher._closed:
+            raise ConsumerStoppedError
+        with fetcher._subscriptions.fetch_context():
+            if fetcher._subscriptions.reassignment_in_progress:
+                await fetcher._subscriptions.wait_for_assignment()
+            records = await self._in_turn(fetcher, active_partitions, max_records)
+            if not records and await _arrival(fetcher, timeout):
+                records = await self._in_turn(fetcher, active_partitions, max_records)
         sources = self._sources
         found: dict[TP, list[ConsumerRecord]] = {}
         for tp, part in records.items():
@@ -70,7 +83,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         return found
 
     async def _in_turn(
-        self, consumer: Any, active: set[TP], max_records: int | None
+        self, fetcher: Any, active: set[TP], max_records: int
     ) -> dict[TP, list[ConsumerRecord]]:
         """Return records that are here already, of each partition in its turn.
 
@@ -78,16 +91,25 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         others would stand still for a minute.
         """
         found: dict[TP, list[ConsumerRecord]] = {}
-        fetcher = consumer._fetcher
-        if not self.consumer.flow_active or consumer._closed or fetcher._closed:
-            return found
-        with fetcher._subscriptions.fetch_context():
-            for tp in [tp for tp in fetcher._records if tp in active]:
+        for tp in list(fetcher._records):
+            if tp not in active:
+                if not fetcher._subscriptions.is_assigned(tp):
+                    del fetcher._records[tp]
+                continue
+            result = fetcher._records[tp]
+            if tp.topic in self._sources and isinstance(result, FetchResult):
+                records = take(result, max_records)
+                if not result.has_more():
+                    del fetcher._records[tp]
+                    fetcher._notify(fetcher._wait_consume_future)
+                if records:
+                    found[tp] = records
+            elif not found:  # it may raise an error: what was taken before must not be lost by it
                 found.update(await fetcher.fetched_records([tp], timeout=0, max_records=max_records))
-                if tp in fetcher._records:
-                    fetcher._records.move_to_end(tp)
-                if max_records is not None and sum(map(len, found.values())) >= max_records:
-                    break
+            if tp in fetcher._records:
+                fetcher._records.move_to_end(tp)
+            if sum(map(len, found.values())) >= max_records:
+                break
         return found
 
     async def rewind(self, tp: TP, offset: int | None) -> tuple[int, int]:
@@ -233,6 +255,21 @@ class Consumer(driver.Consumer):
         await super().on_stop()
         await self.engine.release()
         await self.engine.standbys.close()
+
+
+async def _arrival(fetcher: Any, seconds: float) -> bool:
+    """Wait until records have come, and return whether any have.
+
+    Raises:
+        KafkaError: none may be fetched.
+    """
+    waiter = fetcher._create_fetch_waiter()
+    done, _ = await asyncio.wait([waiter], timeout=seconds)
+    if not done:
+        waiter.cancel()
+        return False
+    waiter.result()
+    return not fetcher._closed
 
 
 def _message(tp: TP, chunk: Chunk, generation: int) -> ConsumerMessage:

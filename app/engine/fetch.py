@@ -1,10 +1,11 @@
-"""Reading partitions at our own pace: for restores and standbys.
+"""Fetching below aiokafka's consumer.
 
-aiokafka's consumer makes an object with eleven fields of each record, which is half of its time. Here a
-record is what its parser in C gives: `offset`, `timestamp`, `key`, `value`, `headers`.
+It makes an object with eleven fields of each record, which is most of its time. Here a record is what its
+parser in C gives; see `app.engine.source.ConsumerRecord`.
 """
 
 import asyncio
+import inspect
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -167,17 +168,42 @@ def _by_topic(items: Iterable[tuple[TopicPartition, Any]]) -> list[tuple[str, li
     return list(topics.items())
 
 
+def take(result: Any, limit: int) -> list[Any]:
+    """Take records that aiokafka's consumer has fetched, and move its position on.
+
+    Args:
+        result: aiokafka's `FetchResult` of a partition.
+        limit: the number of records to stop at; record batches are taken whole.
+    """
+    if not result.has_more() or not result.check_assignment(result._topic_partition):
+        return []
+    part = result._partition_records
+    # aiokafka's own reader stops within record batches, of which `_records` does not know.
+    assert inspect.getgeneratorstate(part._records_iterator) == inspect.GEN_CREATED
+    records: list[Any] = []
+    while len(records) < limit and part._records.has_next():
+        more, part.next_fetch_offset = _read(part._records.next_batch(), part.next_fetch_offset)
+        records += more
+    result._update_position()
+    if not part._records.has_next():
+        result._partition_records = None
+    return records
+
+
 def _unpack(raw: bytes, offset: int, end: int) -> Fetched:
     records: list[Any] = []
-    following = offset
     batches = MemoryRecords(raw)
     while batches.has_next():
-        batch = batches.next_batch()
-        if not batch.validate_crc():
-            raise KafkaError(f"a record batch at offset {batch.base_offset} is corrupt")
-        if not batch.is_control_batch:
-            records += batch
-        following = max(following, batch.next_offset)
+        more, offset = _read(batches.next_batch(), offset)
+        records += more
+    return Fetched(records, offset, end)
+
+
+def _read(batch: Any, offset: int) -> tuple[list[Any], int]:
+    """Return a batch's records from `offset` on, and the offset to go on from."""
+    if not batch.validate_crc():
+        raise KafkaError(f"a record batch at offset {batch.base_offset} is corrupt")
+    records = [] if batch.is_control_batch else list(batch)
     if records and records[0].offset < offset:  # a batch is sent whole
         records = [record for record in records if record.offset >= offset]
-    return Fetched(records, following, end)
+    return records, max(offset, batch.next_offset)

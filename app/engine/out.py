@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import faust
-from aiokafka.structs import ConsumerRecord
 
 from app.engine.producer import Headers, Record, append, partition_for
+from app.engine.source import ConsumerRecord
 
 if TYPE_CHECKING:
     from app.engine.partition import Partition
@@ -48,12 +48,11 @@ class Out:
 
     Attributes:
         partition: number of the source partition.
-        offset: offset of the event that the agent is at: the origin of what it sends.
-        at: the same, but for an event that was replayed its own offset, not its first.
-        version: grows with each event of the partition that changes its tables.
+        index: which event of the batch the agent is at: the origin of what it sends; -1 before the first.
         end: offset after the last record of the batch.
         serial: number of events that the partition has taken in with this batch.
         watermark: the largest event time before this batch, seconds since the epoch.
+        cache: see `tables.table.Out`.
     """
 
     def __init__(self, owner: "Partition") -> None:
@@ -64,9 +63,22 @@ class Out:
         self._outputs: dict[str, Outputs] = defaultdict(Outputs)
         self.partition = owner.number
         self.end = owner.accepted
-        self.offset = self.at = owner.accepted - 1
-        self.version = self.serial = owner.applied
+        self.serial = self._first = owner.applied
         self.watermark = owner.watermark
+        self.cache = owner.state.cache
+        self.index = -1
+        self._offsets = self._origins = [self.end - 1]
+
+    def begin(self, offsets: list[int], origins: list[int]) -> None:
+        """Take note of the offsets of the batch's events, and of their origins."""
+        before = [self.end - 1]  # at index -1
+        self._offsets, self._origins = offsets + before, origins + before
+        self.serial = self._first + len(offsets)
+
+    @property
+    def version(self) -> int:
+        """A number that grows with each event that the partition's tables take in."""
+        return self._first + self.index + 1
 
     def send(self, topic: faust.Topic, *, key: str | None, value: Any) -> None:
         """Send a record, with the event that the agent is at as its origin.
@@ -79,7 +91,7 @@ class Out:
         outputs = self._outputs[topic.topics[0]]
         outputs.keys.append(None if key is None else key.encode())
         outputs.values.append(self._encode(value))
-        outputs.origins.append(self.offset)
+        outputs.origins.append(self._origins[self.index])
 
     def dead_letter(self, record: ConsumerRecord, code: str, reason: str) -> None:
         """Send a record that is no event to the dead letters, with its bytes as they are."""
@@ -114,6 +126,8 @@ class Out:
     def changes(self) -> Any:
         """Gather what the tables have changed."""
         changes = self._owner.engine.wiring.new_changes()
+        # A table's output is of the batch's last event that changed the row: of that, not of what it repeats.
+        self._origins = self._offsets
         for fold in self._folds:
             fold(changes)
         return changes

@@ -8,12 +8,12 @@ from contextlib import suppress
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any
 
-from aiokafka.structs import ConsumerRecord, TopicPartition
+from aiokafka.structs import TopicPartition
 
 from app.engine.batch import Chunk, Out
 from app.engine.errors import ErrorPolicy, Flood
 from app.engine.restore import HopelessError, begin, restore
-from app.engine.source import Source, State
+from app.engine.source import ConsumerRecord, Source, State
 from app.engine.trouble import Sorted, Trouble
 from app.engine.waiting import END, PREFIX, row_key, unpack
 
@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Chunks of a partition that may be under way at once: enough that no round trip to Kafka is waited for.
-DEPTH = 4
+# What of a partition may be under way at once: enough that no round trip to Kafka is waited for.
+DEPTH = 4  # full chunks
+MOST_CHUNKS = 64
+# Commits of a partition are at least so far apart: small batches share one. Their outputs do not wait.
+COMMIT_SECONDS = 0.025
 
 
 @dataclass
@@ -32,6 +35,7 @@ class Staged:
 
     changes: Any
     deliveries: list[asyncio.Future[Any]]
+    records: int
     position: int
     watermark: float
     applied: int
@@ -89,7 +93,11 @@ class Partition:
     @property
     def full(self) -> bool:
         """Whether no more records should be fetched for now."""
-        return self.tag is None or len(self._chunks) + len(self._queue) >= DEPTH
+        chunks = len(self._chunks) + len(self._queue)
+        if self.tag is None or chunks < DEPTH:
+            return self.tag is None
+        records = sum(len(chunk.records) for chunk in self._chunks) + sum(s.records for s in self._queue)
+        return chunks >= MOST_CHUNKS or records >= DEPTH * self.limit
 
     def start(self) -> None:
         """Restore the state, then work until `close`."""
@@ -124,7 +132,7 @@ class Partition:
             return None
         offsets = waiting.due(self.limit, keep_order=self.trouble.policy.keep_order)
         rows = self.state.get_many([row_key(offset) for offset in offsets])
-        records = unpack(TopicPartition(self.source.topic, self.number), offsets, rows)
+        records = unpack(offsets, rows)
         if not records:
             return None
         self._retrying = Chunk(self, records, self.tag, retry=True)
@@ -157,7 +165,9 @@ class Partition:
         self.accepted, self.watermark, self.applied = out.end, watermark, out.serial
         self.trouble.accept(found)
         self.state.stage(changes)
-        self._queue.append(Staged(changes, deliveries, out.end, watermark, out.serial, astuple(found.flood)))
+        flood = astuple(found.flood)
+        count = len(chunk.records)
+        self._queue.append(Staged(changes, deliveries, count, out.end, watermark, out.serial, flood))
         if found.admitted < len(chunk.records) and not chunk.retry:
             # What the limit lets pass is committed, so that it can be looked at; nothing after it.
             self.tag = None
@@ -246,6 +256,7 @@ class Partition:
 
     async def _commit(self) -> None:
         queue = self._queue
+        committed = 0.0
         while True:
             if not queue:
                 self._idle.set()
@@ -257,6 +268,9 @@ class Partition:
             if self._failure is not None:
                 raise self._failure
             await asyncio.gather(*queue[0].deliveries)
+            if self.tag is not None:
+                await asyncio.sleep(committed + COMMIT_SECONDS - time.monotonic())
+                committed = time.monotonic()
             # Whatever else has been delivered by now goes into the same commit.
             ready = 1
             while ready < len(queue) and all(_delivered(d) for d in queue[ready].deliveries):

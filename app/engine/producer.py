@@ -54,24 +54,31 @@ async def append(
     """
     now = int(time.time() * 1000)
     sent = []
-    batch = producer.create_batch()
-    size = 0
+    batch, count, size = producer.create_batch(), 0, 0
+    add = batch._builder.append  # below aiokafka's wrapper, which takes as long again
     for key, value, headers in records:
         size += len(value or b"") + len(key or b"")
-        full = not whole and size > BATCH_BYTES and batch.record_count()
-        if full or batch.append(timestamp=now, key=key, value=value, headers=headers) is None:
+        full = not whole and size > BATCH_BYTES and count
+        if full or add(count, now, key, value, headers) is None:
             if whole:
                 raise ValueError(f"{topic}/{partition}: records do not fit into one batch")
-            batch.close()
-            sent.append(await producer.send_batch(batch, topic, partition=partition))
-            batch = producer.create_batch()
-            size = 0
-            if batch.append(timestamp=now, key=key, value=value, headers=headers) is None:
+            sent.append(await _send(producer, batch, count, topic, partition))
+            batch, count, size = producer.create_batch(), 0, 0
+            add = batch._builder.append
+            if add(count, now, key, value, headers) is None:
                 raise ValueError(f"{topic}/{partition}: a record is larger than a batch may be")
-    if batch.record_count():
-        batch.close()
-        sent.append(await producer.send_batch(batch, topic, partition=partition))
+        count += 1
+    if count:
+        sent.append(await _send(producer, batch, count, topic, partition))
     return sent
+
+
+async def _send(
+    producer: AIOKafkaProducer, batch: Any, count: int, topic: str, partition: int
+) -> asyncio.Future[Any]:
+    batch._relative_offset = count
+    batch.close()
+    return await producer.send_batch(batch, topic, partition=partition)  # type: ignore[no-any-return] # aiokafka has no types
 
 
 # Bounded: there may be any number of keys. murmur2 takes microseconds, the cache a tenth of one.

@@ -4,7 +4,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from aiokafka.structs import ConsumerRecord
+
+class ConsumerRecord(Protocol):
+    """One record as Kafka gave it; `timestamp` is in milliseconds since the epoch."""
+
+    offset: int
+    timestamp: int
+    timestamp_type: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
 
 
 class Position(Protocol):
@@ -61,10 +70,12 @@ class State(Protocol):
         position: what the committed state holds.
         progress: how far the last `acquire` has come in the state log.
         lost: why rows were lost that only this log or this disk held; None if none were.
+        cache: what tables keep in memory from batch to batch.
     """
 
     position: Any
     progress: Any
+    cache: dict[bytes, Any]
     lost: str | None
 
     async def acquire(self) -> None:

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from aiokafka.structs import ConsumerRecord
-
 from app.engine.errors import DlqLimit, ErrorPolicy, Flood, Verdict
 from app.engine.restore import HopelessError
+from app.engine.source import ConsumerRecord
 from app.engine.waiting import Parked, Waiting, pack, row_key
 
 logger = logging.getLogger(__name__)

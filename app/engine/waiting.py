@@ -8,10 +8,10 @@ import struct
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
-from aiokafka.structs import ConsumerRecord, TopicPartition
+
+from app.engine.source import ConsumerRecord
 
 PREFIX = b"\0waiting\0"
 END = b"\0waiting\1"
@@ -28,6 +28,16 @@ class _Row(msgspec.Struct, array_like=True):
     key: bytes | None
     value: bytes | None
     headers: list[tuple[str, bytes]]
+
+
+@dataclass
+class _Record:
+    offset: int
+    timestamp: int
+    timestamp_type: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
 
 
 @dataclass(frozen=True)
@@ -119,26 +129,14 @@ def pack(record: ConsumerRecord, parked: Parked, reason: str) -> bytes:
     )
 
 
-def unpack(partition: TopicPartition, offsets: Sequence[int], rows: Sequence[bytes | None]) -> list[Any]:
+def unpack(offsets: Sequence[int], rows: Sequence[bytes | None]) -> list[ConsumerRecord]:
     """Make the records of events again."""
-    records = []
+    records: list[ConsumerRecord] = []
     for offset, raw in zip(offsets, rows, strict=True):
         if raw is not None:
             row = _decode(raw)
             records.append(
-                ConsumerRecord(
-                    partition.topic,
-                    partition.partition,
-                    offset,
-                    row.timestamp,
-                    row.timestamp_type,
-                    row.key,
-                    row.value,
-                    None,
-                    len(row.key or b""),
-                    len(row.value or b""),
-                    tuple(row.headers),
-                )
+                _Record(offset, row.timestamp, row.timestamp_type, row.key, row.value, row.headers)
             )
     return records
 

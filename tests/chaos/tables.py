@@ -2,13 +2,20 @@
 
 import time
 from collections import defaultdict
-from typing import Any
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
 
 import httpx
 
 from tests.service import Service, Worker
 
+T = TypeVar("T")
 CLIENT = httpx.Client(timeout=5)  # one for all: it takes long to make
+
+
+class MovedError(Exception):
+    """A worker has none of the partitions any more."""
 
 
 class Tables:
@@ -25,7 +32,7 @@ class Tables:
         self._service = service
         self._source = service.topic(source)
         self._clients: dict[Worker, httpx.Client] = {}
-        self.owners = self._find(seconds)
+        self.owners = self._find(time.monotonic() + seconds)
 
     def __enter__(self) -> "Tables":
         return self
@@ -34,8 +41,7 @@ class Tables:
         for client in self._clients.values():
             client.close()
 
-    def _find(self, seconds: float) -> dict[int, Worker]:
-        deadline = time.monotonic() + seconds
+    def _find(self, deadline: float) -> dict[int, Worker]:
         while True:
             owners: dict[int, list[Worker]] = defaultdict(list)
             for worker in self._service.workers:
@@ -50,8 +56,23 @@ class Tables:
         if worker not in self._clients:
             self._clients[worker] = httpx.Client(base_url=f"http://127.0.0.1:{worker.port}", timeout=30)
         answer = self._clients[worker].get(path)
+        if answer.status_code == 503:
+            raise MovedError
         assert answer.status_code == 200, f"{path}: {answer.status_code} {answer.text}"
         return answer.json()
+
+    def steadily(self, ask: Callable[[], T], seconds: float = 60) -> T:
+        """Ask until no partition has moved meanwhile: the answers of several workers fit together then."""
+        deadline = time.monotonic() + seconds
+        while True:
+            owners = self.owners
+            with suppress(MovedError):
+                answer = ask()
+                self.owners = self._find(deadline)
+                if self.owners == owners:
+                    return answer
+            assert time.monotonic() < deadline, "partitions move all the time"
+            self.owners = self._find(deadline)
 
     def of(self, partition: int, table: str, key: str) -> Any:
         """Ask the owner of a partition for a key."""

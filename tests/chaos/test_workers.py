@@ -105,9 +105,12 @@ def test_r6_what_the_tables_show_is_never_wrong_and_never_goes_back(closed: Serv
             time.sleep(trial.rand.uniform(0.5, 4))
             trial.kill(lose=trial.rand.random() < 0.3)
             with Tables(closed, ClosedForm.source) as tables:
-                shown = {
-                    key: sum(a["total"]["count"] for a in tables.all(f"/tables/totals/{key}")) for key in keys
-                }
+                shown = tables.steadily(
+                    lambda: {
+                        key: sum(a["total"]["count"] for a in tables.all(f"/tables/totals/{key}"))
+                        for key in keys
+                    }
+                )
             looks.append((offsets(closed.kafka, closed.topic(trial.load.source))[1], shown))
         trial.finish()
     last: dict[str, int] = {}

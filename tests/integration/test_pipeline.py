@@ -1,6 +1,7 @@
 """The main job on real Kafka: what goes in, what comes out, what can be asked."""
 
 import json
+import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -149,6 +150,16 @@ def test_outputs_and_tables(service: Service) -> None:
     health = worker.get("/health").json()
     assert health["status"] == "ok"
     assert [p["lag"] for p in health["partitions"]] == [0] * 8
+
+
+def test_bursts_that_are_larger_than_a_batch_come_through_whole(service: Service) -> None:
+    service.worker().wait_ready()
+    for burst in range(4):
+        time.sleep(burst / 2)  # the worker waits for records, for several lengths of time
+        service.send("activity.raw", [event(event_id=f"{burst}-{n}") for n in range(12_000)])
+    service.wait_done()
+    enriched = Counter(json.loads(r.value)["event_id"] for r in service.read("activity.enriched"))
+    assert enriched == Counter(f"{burst}-{n}" for burst in range(4) for n in range(12_000))
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def start_feed(service: Service, count: int, rate: int) -> subprocess.Popen[byte
 def test_totals_are_exact_through_kills(service: Service) -> None:
     rand = random.Random(4)
     service.worker("0").wait_ready()
-    feed = start_feed(service, 60_000, 6_000)
+    feed = start_feed(service, 120_000, 5_000)
     for _ in range(3):
         time.sleep(rand.uniform(1, 2))
         behind = service.lag() + service.lag("activity.page-counts")

@@ -40,9 +40,7 @@ class Batch:
     events: Sequence[Event]
     first: int
     partition: int = 0
-    offset: int = 0
-    at: int = 0
-    version: int = 0
+    index: int = -1
     folds: list[Callable[[Changes], None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -52,14 +50,21 @@ class Batch:
         times = (event.timestamp for event in self.events)
         self.watermarks = list(itertools.accumulate(times, max, initial=self.watermark))[1:]
         self.read = self.state.get_many
+        self.cache = self.state.cache
         self.get_committed = self.state.get_committed
         self.scan_committed = self.state.scan_committed
         self.at_end = self.folds.append
 
     def __iter__(self) -> Any:
-        for offset, event in zip(self.origins, self.events, strict=True):
-            self.offset = self.at = self.version = offset
-            yield event
+        return self.pick(range(len(self.events)))
+
+    def pick(self, indices: Iterable[int]) -> Any:
+        for self.index in indices:
+            yield self.events[self.index]
+
+    @property
+    def offset(self) -> int:
+        return self.first + self.index
 
     async def commit(self) -> None:
         changes = Changes()
@@ -145,6 +150,25 @@ async def test_seen_is_its_definition_however_the_events_are_cut(
     assert found == first_sightings(events)
     info = table.info([Reader(state)])
     assert (info["first_sightings"], info["duplicates"]) == (len(found), len(events) - len(found))
+    state.close()
+
+
+async def test_seen_is_right_when_its_filters_are_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tables.seen.FILTER_IDS", 3)
+    monkeypatch.setattr("tables.seen.FALSE_POSITIVES", 0.5)
+    state = await state_of(
+        MemoryLog(), tmp_path / "a", table := SeenTable("seen", ttl=timedelta(seconds=TTL))
+    )
+    events = [Event(f"e{n * n % 97}", n / 2) for n in range(400)]
+    found: list[int] = []
+    for first, part in cut(events, [7]):
+        batch = Batch(state, part, first)
+        for _ in table.open(batch).first(batch):
+            found.append(batch.offset)  # noqa: PERF401 (as above)
+        await batch.commit()
+    assert found == first_sightings(events)
     state.close()
 
 
