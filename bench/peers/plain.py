@@ -1,6 +1,6 @@
 """The same job as `agents/activity.py`, event by event: what one writes with Faust and its defaults.
 
-`faust -A bench.plain worker` runs it, with Millrace's settings for Kafka, topics and folder. It does a
+`faust -A bench.peers.plain worker` runs it, with Millrace's settings for Kafka, topics and folder. It does a
 little less: `seen` remembers ids for ever, and nothing here is exact through a crash.
 """
 
@@ -15,8 +15,15 @@ from yarl import URL
 
 from app.kafka import bootstrap
 from app.settings import settings
-from bench.rules import MAX_EVENT_BYTES, MAX_FUTURE_SECONDS, MINUTE, moment, valid, window_start
-from models.activity import risk_level
+from bench.rules import (
+    MAX_EVENT_BYTES,
+    MAX_FUTURE_SECONDS,
+    MINUTE,
+    moment,
+    risk_level,
+    valid,
+    window_start,
+)
 from models.countries import region
 
 conf = settings()
