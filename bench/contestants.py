@@ -149,8 +149,30 @@ LOOP = Contestant(
     settings=LOOP_SETTINGS,
     versions=LOOP_PACKAGES,
 )
+BYTEWAX = Contestant(
+    key="bytewax",
+    name="Bytewax",
+    command=peer("bench.peers.bytewax"),
+    # Its offsets are in its own recovery store.
+    by_commits=False,
+    settings="one worker, batches of up to 10,000, acks=all, idempotent, lz4, snapshots to SQLite every 10 s "
+    "(its default) instead of a changelog",
+    versions=theirs("bytewax", "confluent-kafka", "orjson"),
+    extra=True,
+)
+QUIX = Contestant(
+    key="quix",
+    name="Quix Streams",
+    command=peer("bench.peers.quix"),
+    # It commits every 5 s.
+    by_commits=False,
+    settings="its defaults (RocksDB with changelogs, commits every 5 s), acks=all, idempotent, lz4",
+    versions=theirs("quixstreams", "confluent-kafka", "orjson"),
+    slow=True,
+    extra=True,
+)
 
 CONTESTANTS: Mapping[str, Sequence[Contestant]] = {
-    "activity": (MILLRACE, *streams("activity"), LOOP, PLAIN),
+    "activity": (MILLRACE, *streams("activity"), LOOP, BYTEWAX, QUIX, PLAIN),
 }
 """By workload, in the order of the table."""
