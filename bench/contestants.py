@@ -3,7 +3,7 @@
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -89,8 +89,8 @@ def streams(topology: str, *, by_commits: bool = False, settings: str = "") -> t
 
     Args:
         topology: which of the program's.
-        by_commits: how the first is measured; by default it commits every 30 s. The second does it ten
-            times a second, and its markers count as records.
+        by_commits: how the first is measured; by default it commits every 30 s. The second commits ten
+            times a second, and the markers of its transactions count as records.
         settings: of it in Kafka's own names, `name=value` with commas.
     """
     more = f", {settings}" if settings else ""
@@ -174,5 +174,12 @@ QUIX = Contestant(
 
 CONTESTANTS: Mapping[str, Sequence[Contestant]] = {
     "activity": (MILLRACE, *streams("activity"), LOOP, BYTEWAX, QUIX, PLAIN),
+    "ads": (
+        replace(MILLRACE, command=faust("bench.yahoo.app")),
+        *streams("ads", by_commits=True, settings="commit.interval.ms=1000"),
+        replace(LOOP, command=module("bench.yahoo.loop")),
+        # It sends a count for each view.
+        replace(PLAIN, command=faust("bench.yahoo.plain")),
+    ),
 }
 """By workload, in the order of the table."""

@@ -4,12 +4,16 @@ import csv
 from collections.abc import Mapping
 from pathlib import Path
 
+from bench.yahoo.campaigns import CAMPAIGN_OF
 from models.countries import TABLE
 
 
 def write_lookups(folder: Path) -> dict[str, str]:
     """Write the maps, and return the variables that tell where they are."""
-    return {"BENCH_REGIONS": _write(folder / "regions.tsv", _regions())}
+    return {
+        "BENCH_REGIONS": _write(folder / "regions.tsv", _regions()),
+        "BENCH_CAMPAIGNS": _write(folder / "campaigns.tsv", CAMPAIGN_OF),
+    }
 
 
 def _regions() -> dict[str, str]:

@@ -6,6 +6,8 @@ from typing import Protocol
 
 from app.sources.record import Record
 from bench import expected
+from bench.yahoo import events as ads
+from bench.yahoo import expected as yahoo
 
 
 class Expected(Protocol):
@@ -77,4 +79,19 @@ ACTIVITY = Workload(
     ),
 )
 
-WORKLOADS = {workload.name: workload for workload in (ACTIVITY,)}
+ADS = Workload(
+    name="ads",
+    app="bench.yahoo.app",
+    source="ads.raw",
+    output="ads.counts",
+    others=("ads.dead-letters",),
+    events=ads.events,
+    expected=yahoo.Expected,
+    facts=(
+        f"the Yahoo Streaming Benchmark's ad events, {ads.RATE:,} a second of event time, "
+        f"{ads.DUPLICATES:.0%} repeated, one in three a view, 100 campaigns with ten ads each"
+    ),
+    checked="the distinct views of each campaign in each ten seconds",
+)
+
+WORKLOADS = {workload.name: workload for workload in (ACTIVITY, ADS)}

@@ -1,5 +1,6 @@
 """Which events have been seen: deduplication by id, for a time to live in event time."""
 
+import operator
 import struct
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
@@ -16,10 +17,9 @@ _SIGHTING = struct.Struct(">qdd")
 
 
 class Identified(Protocol):
-    """An event with an id, and its event time in seconds since the epoch."""
+    """An event with an id."""
 
     event_id: str
-    timestamp: float
 
 
 E = TypeVar("E", bound=Identified)
@@ -50,12 +50,14 @@ class SeenTable:
     Args:
         name: the table's name.
         ttl: how long an id is remembered, in event time.
+        event_time: the Record's field that is the event time, seconds since the epoch.
     """
 
     kind = "deduplication"
 
-    def __init__(self, name: str, *, ttl: timedelta) -> None:
+    def __init__(self, name: str, *, ttl: timedelta, event_time: str = "timestamp") -> None:
         self.name = name
+        self.event_time = operator.attrgetter(event_time)
         self.ttl = ttl.total_seconds()
         self.counts_key = f"{name}\0c".encode()
         self.oldest_key = f"{name}\0o".encode()
@@ -151,7 +153,7 @@ class Sightings:
             return
         table, rows = self._table, self._rows
         ttl, pack, unpack = table.ttl, _SIGHTING.pack, _SIGHTING.unpack
-        watermarks, origins = batch.watermarks, batch.origins
+        watermarks, origins, event_time = batch.watermarks, batch.origins, table.event_time
         ids = [event.event_id.encode() for event in batch.events]
         buckets = [int(watermark // ttl) for watermark in watermarks]
         prefixes = {
@@ -169,7 +171,7 @@ class Sightings:
                 if expires > watermarks[i]:
                     self._duplicates += 1
                     continue
-            rows[key] = sighting = pack(origins[i], event.timestamp, watermarks[i] + ttl)
+            rows[key] = sighting = pack(origins[i], event_time(event), watermarks[i] + ttl)
             self._packs.setdefault(buckets[i], []).append((ids[i], sighting))
             yield event
 
