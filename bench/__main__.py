@@ -45,14 +45,14 @@ KEYS = sorted({contestant.key for all_of in CONTESTANTS.values() for contestant 
 @click.option(
     "--events",
     type=click.IntRange(1000),
-    default=1_000_000,
+    default=300_000,
     show_default=True,
     help="Events that each drains.",
 )
 @click.option(
     "--slow-events",
     type=click.IntRange(1000),
-    default=40_000,
+    default=20_000,
     show_default=True,
     help="Events that the slow ones drain, the first of the same.",
 )
@@ -71,7 +71,7 @@ def main(
     \b
     Examples:
       python -m bench
-      python -m bench --every --workload all --repeat 3
+      python -m bench --every --workload all --repeat 3 --events 1000000 --slow-events 40000
       python -m bench --only millrace --only streams --events 100000
     """
     if not Path("/proc/self/stat").exists():
@@ -128,7 +128,7 @@ async def _contest(
                 try:
                     result = await run(contestant, workload, count, seed, kafka, Path(data))
                 except (BenchError, TimeoutError) as exc:  # the others need not fail with it
-                    result = Result(count, 0, 0, 0, [str(exc) or "no end in time"])
+                    result = Result(count, 0, 0, 0, 0, 0, [str(exc) or "no end in time"])
             click.echo("void" if result.problems else f"{result.rate:,.0f}/s", err=True)
             results[contestant].append(result)
     return results

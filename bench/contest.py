@@ -17,7 +17,7 @@ from app.kafka.net import choose_port
 from app.settings import Settings
 from app.sources.send import send
 from bench.contestants import Contestant
-from bench.drain import drain, gauges, settle
+from bench.drain import Look, drain, gauges, settle
 from bench.lookups import write_lookups
 from bench.worker import ROOT, BenchError, Worker
 from bench.workload import Workload
@@ -35,6 +35,8 @@ class Result:
         events: number of events in the topic.
         rate: events per second of the drain.
         cpu_rate: events per CPU-second of the worker.
+        late_rate: as `rate`, from half of the events on; 0 if they were done in one go.
+        late_cpu_rate: as `cpu_rate`, likewise.
         peak_rss: of the worker, in bytes.
         problems: what is wrong with its outputs, a line each.
     """
@@ -42,6 +44,8 @@ class Result:
     events: int
     rate: float
     cpu_rate: float
+    late_rate: float
+    late_cpu_rate: float
     peak_rss: int
     problems: list[str]
 
@@ -96,10 +100,17 @@ async def run(
                 worker.stop()
         async with asyncio.timeout(CHECK_SECONDS):
             problems = await expected.problems(kafka, prefix)
-    if not drained.cpu_seconds:
+    rates = (*_rates(drained.first, drained.last, count), *_rates(drained.middle, drained.last, count))
+    if not rates[1]:
         raise BenchError(f"{count:,} events were done at the first look: give {contestant.name} more")
-    done = count * drained.share
-    return Result(count, done / drained.seconds, done / drained.cpu_seconds, peak, problems)
+    return Result(count, *rates, peak, problems)
+
+
+def _rates(start: Look, end: Look, count: int) -> tuple[float, float]:
+    """Events per second and per CPU-second; `end` is at all of the `count` events."""
+    done = count * (end.done - start.done) / end.done
+    seconds, cpu_seconds = end.at - start.at, end.cpu - start.cpu
+    return (done / seconds, done / cpu_seconds) if seconds and cpu_seconds else (0, 0)
 
 
 @asynccontextmanager

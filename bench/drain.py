@@ -23,19 +23,27 @@ QUIET_SECONDS = 3.0
 Gauge = Callable[[], Awaitable[int]]
 
 
-@dataclass(frozen=True)
-class Drain:
-    """From the first progress that was seen to the last.
+class Look(NamedTuple):
+    """What was seen at a moment.
 
     Attributes:
-        share: part of all records that lies between the two, 0 to 1.
-        seconds: time between the two.
-        cpu_seconds: CPU time of the worker meanwhile.
+        done: records so far.
+        at: seconds of a clock.
+        cpu: CPU-seconds of the worker so far.
     """
 
-    share: float
-    seconds: float
-    cpu_seconds: float
+    done: int
+    at: float
+    cpu: float
+
+
+@dataclass(frozen=True)
+class Drain:
+    """Three looks at a drain: at the first progress, at half of the records or more, at the end."""
+
+    first: Look
+    middle: Look
+    last: Look
 
 
 async def drain(worker: Worker, gauge: Gauge, total: int) -> Drain:
@@ -44,22 +52,24 @@ async def drain(worker: Worker, gauge: Gauge, total: int) -> Drain:
     Raises:
         BenchError: the worker ended, or stands still.
     """
-    began: tuple[int, float, float] | None = None
-    last, moved = 0, time.monotonic()
-    while last < total:
+    first = middle = None
+    last = Look(0, time.monotonic(), 0)
+    while last.done < total:
         await asyncio.sleep(POLL_SECONDS)
         done = await gauge()
         now, cpu = time.monotonic(), worker.cpu_seconds()
-        if done > last:
-            last, moved = done, now
-            began = began or (done, now, cpu)
-        if now - moved > STALL_SECONDS:
+        if done > last.done:
+            last = Look(done, now, cpu)
+            first = first or last
+            if done >= total / 2:
+                middle = middle or last
+        if now - last.at > STALL_SECONDS:
             raise BenchError(
-                f"{last:,} of {total:,} records for {STALL_SECONDS:.0f} s:\n{worker.last_words()}"
+                f"{last.done:,} of {total:,} records for {STALL_SECONDS:.0f} s:\n{worker.last_words()}"
             )
-    assert began is not None
-    first, start, cpu_start = began
-    return Drain((total - first) / total, now - start, cpu - cpu_start)
+    assert first is not None
+    assert middle is not None
+    return Drain(first, middle, last)
 
 
 async def settle(worker: Worker, ends: Gauge) -> None:

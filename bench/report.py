@@ -142,12 +142,19 @@ def _conditions(results: Results, run: Run) -> list[str]:
         f"from the first progress seen to the last; progress is, for {commits or 'nobody'}, the committed "
         f"source offsets, and for {outputs or 'nobody'}, the records in `{run.workload.output}`, since they "
         "commit seconds after, or not to Kafka. Kafka's own CPU time does not count",
+        "- from half of the events on, when the JVM is warm and all others are, too:",
+        *(f"  - {one.name}: {_rates(runs, 'late_')}" for one, runs in results.items()),
         "- peak RSS: of the process and its children, the largest of each, at the last event",
     ]
 
 
-def _rates(runs: Sequence[Result]) -> str:
-    return " ".join("void" if run.problems else f"{run.rate:,.0f}/s ({run.cpu_rate:,.0f})" for run in runs)
+def _rates(runs: Sequence[Result], part: str = "") -> str:
+    return " ".join(
+        "void"
+        if run.problems
+        else f"{getattr(run, f'{part}rate'):,.0f}/s ({getattr(run, f'{part}cpu_rate'):,.0f})"
+        for run in runs
+    )
 
 
 def _void(runs: Sequence[Result]) -> bool:
