@@ -60,7 +60,7 @@ def valid(fields: Mapping[str, Any]) -> bool:
 
 
 def parse(value: bytes | None, now: float) -> dict[str, Any] | None:
-    """Read an event; None is a value that is none.
+    """Read an event, its time in seconds since the epoch; None is a value that is none.
 
     Args:
         value: JSON.
@@ -73,7 +73,11 @@ def parse(value: bytes | None, now: float) -> dict[str, Any] | None:
         time = fields["timestamp"] = moment(fields["timestamp"])
     except (ValueError, TypeError, KeyError):
         return None
-    return fields if valid(fields) and time.timestamp() <= now + MAX_FUTURE_SECONDS else None
+    seconds = time.timestamp()
+    if seconds > now + MAX_FUTURE_SECONDS or not valid(fields):
+        return None
+    fields["timestamp"] = seconds
+    return fields
 
 
 def risk_level(amount: float | None) -> str:
@@ -83,9 +87,9 @@ def risk_level(amount: float | None) -> str:
     return "high" if amount > 1000 else "medium"
 
 
-def window_start(time: datetime) -> int:
-    """Return the first second of an event's minute, seconds since the epoch."""
-    return int(time.timestamp()) // MINUTE * MINUTE
+def window_start(seconds: float) -> int:
+    """Return the first second of an event time's minute, seconds since the epoch."""
+    return int(seconds) // MINUTE * MINUTE
 
 
 def _text(value: object, longest: int) -> bool:

@@ -57,7 +57,7 @@ class State:
 
     def first(self, event: dict[str, Any]) -> bool:
         """Remember an event; whether it is new."""
-        moment = event["timestamp"].timestamp()
+        moment: float = event["timestamp"]
         if (bucket := int(moment // DEDUP_SECONDS)) > self.bucket:
             self.ids = {}, self.ids[0] if bucket == self.bucket + 1 else {}
             self.bucket = bucket

@@ -26,7 +26,7 @@ def work(messages: list[Message], out: Out) -> None:
             out.send("activity.dead-letters", key, value, number)
         else:
             events.append((key, number, event))
-            ids.append((event["event_id"].encode(), event["timestamp"].timestamp(), number))
+            ids.append((event["event_id"].encode(), event["timestamp"], number))
     views: Counter[Window] = Counter()
     sales: dict[Window, Sales] = {}
     for (key, number, event), first in zip(events, out.first(ids), strict=True):

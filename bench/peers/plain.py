@@ -124,7 +124,7 @@ async def activity(stream: faust.Stream[Activity]) -> None:
         if event.action == "view" and event.page is not None:
             views = page_views[event.page].value() + 1
             page_views[event.page] = views
-            start = window_start(event.timestamp)
+            start = window_start(event.timestamp.timestamp())
             count = PageCount(event.page, message.partition, start, start + MINUTE, views)
             await page_counts.send(key=event.page, value=count)
         elif event.action in ("purchase", "refund"):

@@ -45,7 +45,6 @@ def enrich(event: Event) -> Event:
     """Add what we know."""
     return {
         **event,
-        "timestamp": event["timestamp"].isoformat(),
         "risk_level": risk_level(event.get("amount")),
         "region": region(event.get("country")),
     }
