@@ -9,6 +9,7 @@ from statistics import median
 
 from bench.contest import Result
 from bench.contestants import Contestant
+from bench.worker import BenchError
 from bench.workload import Workload
 
 COLUMNS = (
@@ -131,7 +132,7 @@ def _conditions(results: Results, run: Run) -> list[str]:
     return [
         f"- machine: {machine()}; load {run.load:.1f} before",
         f"- versions: Python {platform.python_version()}, Kafka {run.kafka}",
-        *(f"  - {one.name}: {one.versions()}" for one in results),
+        *(f"  - {one.name}: {_versions(one)}" for one in results),
         f"- events: {run.workload.facts}; seed {run.seed}{''.join(slow)}",
         "- settings:",
         *(f"  - {one.name}: {one.settings}" for one in results),
@@ -155,6 +156,13 @@ def _rates(runs: Sequence[Result], part: str = "") -> str:
         else f"{getattr(run, f'{part}rate'):,.0f}/s ({getattr(run, f'{part}cpu_rate'):,.0f})"
         for run in runs
     )
+
+
+def _versions(contestant: Contestant) -> str:
+    try:
+        return contestant.versions()
+    except BenchError:  # what could not be built has none
+        return "not there"
 
 
 def _void(runs: Sequence[Result]) -> bool:

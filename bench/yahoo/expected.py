@@ -30,7 +30,7 @@ class Expected:
         """Number of counts that are sent by who sends one for each view."""
         return self.views.total()
 
-    def watch(self, source: Iterable[Record], _now: float) -> Iterator[Record]:
+    def watch(self, source: Iterable[Record], now: float) -> Iterator[Record]:  # noqa: ARG002 (the protocol's)
         """Pass records on, and take note of what must become of them."""
         for record in source:
             self._add(orjson.loads(record.value or b""))
