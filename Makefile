@@ -6,10 +6,10 @@ LOCK := $(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --no-em
 PATHS := app agents models tables tests bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint types format lock chaos soak bench bench-state clean
+.PHONY: help setup run test check lint types format lock chaos soak bench bench-full bench-state clean
 
 help: ## say what there is
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: $(SETUP) ## make the environment in .venv
 
@@ -43,6 +43,7 @@ format: $(SETUP) ## mend the style where it can be
 lock: $(SETUP) ## pin the dependencies anew, with hashes
 	@$(LOCK) -o requirements.lock
 	@$(LOCK) --extra dev -o requirements-dev.lock
+	@$(subst pyproject.toml,bench/peers/requirements.in,$(LOCK)) --python-version 3.11 -o bench/peers/requirements.txt
 
 chaos: $(SETUP) ## every fault that the service must survive, one test each (half an hour)
 	@$(BIN)/pytest tests/chaos -s -m "not soak"
@@ -50,8 +51,11 @@ chaos: $(SETUP) ## every fault that the service must survive, one test each (hal
 soak: $(SETUP) ## ten minutes of steady load, with a rebalance a minute
 	@$(BIN)/pytest tests/chaos -s -m soak
 
-bench: $(SETUP) ## drain rate beside a plain Faust agent
+bench: $(SETUP) ## drain rate beside Kafka Streams, a loop by hand and plain Faust (some minutes)
 	@$(BIN)/python -m bench
+
+bench-full: $(SETUP) ## the same with all peers and both workloads, medians of three (an hour)
+	@$(BIN)/python -m bench --every --workload all --repeat 3 --events 1000000 --slow-events 40000
 
 bench-state: $(SETUP) ## restore rate, and memory for ten million identities
 	@$(BIN)/python -m bench.restore

@@ -1,1 +1,1 @@
-"""`make bench`: one Millrace worker's drain rate, beside the same job as a plain per-event Faust agent."""
+"""`make bench`: how fast one Millrace worker drains a topic, beside others that do the same job."""

@@ -1,4 +1,4 @@
-"""`python -m bench`, by `make bench`."""
+"""`python -m bench`, by `make bench` and `make bench-full`."""
 
 import asyncio
 import logging
@@ -6,8 +6,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,39 +14,56 @@ import click
 from aiokafka.errors import KafkaError
 
 from app.admin import TopicError
-from app.kafka import KafkaUnavailable, down, up
-from app.kafka.launch import living
-from app.kafka.state import home_of
-from app.settings import Settings
+from app.kafka import KafkaUnavailable
 from app.sources.batches import SendError
-from bench.contest import MILLRACE, PLAIN, Contestant, Result, run
-from bench.report import report
+from bench.contest import Result, run
+from bench.contestants import CONTESTANTS, Contestant
+from bench.kafka import kafka_of
+from bench.report import Run, report
 from bench.worker import BenchError
+from bench.workload import WORKLOADS, Workload
 
 RESULTS = Path(__file__).with_name("results")
+KEYS = sorted({contestant.key for all_of in CONTESTANTS.values() for contestant in all_of})
 
 
 @click.command()
 @click.option(
-    "--events",
-    type=click.IntRange(1000),
-    default=1_000_000,
+    "--workload",
+    type=click.Choice([*WORKLOADS, "all"]),
+    default="activity",
     show_default=True,
-    help="Events that Millrace drains.",
+    help="What is drained.",
 )
 @click.option(
-    "--plain-events",
+    "--only",
+    multiple=True,
+    type=click.Choice(KEYS),
+    help="A contestant that takes part; can be given several times. Default: those of `make bench`.",
+)
+@click.option("--every", is_flag=True, help="All contestants take part.")
+@click.option(
+    "--events",
     type=click.IntRange(1000),
-    default=40_000,
+    default=300_000,
     show_default=True,
-    help="Events that plain Faust drains, the first of the same: it is far slower.",
+    help="Events that each drains.",
+)
+@click.option(
+    "--slow-events",
+    type=click.IntRange(1000),
+    default=20_000,
+    show_default=True,
+    help="Events that the slow ones drain, the first of the same.",
 )
 @click.option(
     "--repeat", type=click.IntRange(1), default=1, show_default=True, help="Runs of each; medians are shown."
 )
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of the events.")
-def main(*, events: int, plain_events: int, repeat: int, seed: int) -> None:
-    """Measure one worker's drain rate on a prefilled topic, beside the same job as a plain Faust agent.
+def main(
+    *, workload: str, only: Sequence[str], every: bool, events: int, slow_events: int, repeat: int, seed: int
+) -> None:
+    """Measure how fast Millrace and others drain a prefilled topic, with one worker each.
 
     It runs on a Kafka of its own, or on that of KAFKA_BOOTSTRAP_SERVERS, in topics of its own. The result is
     printed and written to bench/results. The exit code is 0 if all outputs were right.
@@ -55,8 +71,8 @@ def main(*, events: int, plain_events: int, repeat: int, seed: int) -> None:
     \b
     Examples:
       python -m bench
-      python -m bench --repeat 3
-      python -m bench --events 100000 --plain-events 10000
+      python -m bench --every --workload all --repeat 3 --events 1000000 --slow-events 40000
+      python -m bench --only millrace --only streams --events 100000
     """
     if not Path("/proc/self/stat").exists():
         raise click.ClickException("CPU time and memory are read from /proc: run it on Linux.")
@@ -67,59 +83,55 @@ def main(*, events: int, plain_events: int, repeat: int, seed: int) -> None:
             signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
     # It tells of what it tries again; what it gives up is raised.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    now, load = datetime.now(UTC), os.getloadavg()[0]
-    counts = {MILLRACE: events, PLAIN: plain_events}
+    date, load = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", os.getloadavg()[0]
+    names = list(WORKLOADS) if workload == "all" else [workload]
+    texts, void = [], False
     try:
         with (
             tempfile.TemporaryDirectory(prefix="millrace-bench-") as folder,
             kafka_of(folder) as (kafka, kind),
         ):
-            results = asyncio.run(_contest(counts, repeat, seed, kafka, folder))
+            for name in names:
+                chosen = _chosen(name, only, every)
+                counts = {one: min(slow_events, events) if one.slow else events for one in chosen}
+                results = asyncio.run(_contest(WORKLOADS[name], counts, repeat, seed, kafka, folder))
+                texts.append(report(results, Run(WORKLOADS[name], seed, kind, load, date)))
+                void |= any(result.problems for runs in results.values() for result in runs)
     except TimeoutError:
         raise click.ClickException("Kafka did not answer in time.") from None
     except (BenchError, KafkaError, KafkaUnavailable, SendError, TopicError) as exc:
         raise click.ClickException(str(exc)) from None
-    text = report(results, seed=seed, kafka=kind, load=load, date=f"{now:%Y-%m-%d %H:%M} UTC")
+    text = "\n\n".join(texts)
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{now:%Y-%m-%d}.md").write_text(f"{text}\n")
+    (RESULTS / f"{date[:10]}.md").write_text(f"{text}\n")
     click.echo(f"\n{text}")
-    if any(result.problems for runs in results.values() for result in runs):
-        sys.exit(1)
+    sys.exit(void)
+
+
+def _chosen(workload: str, only: Sequence[str], every: bool) -> list[Contestant]:
+    there = CONTESTANTS[workload]
+    if only:
+        return [one for one in there if one.key in only]
+    return [one for one in there if every or not one.extra]
 
 
 async def _contest(
-    counts: dict[Contestant, int], repeat: int, seed: int, kafka: str, folder: str
+    workload: Workload, counts: dict[Contestant, int], repeat: int, seed: int, kafka: str, folder: str
 ) -> dict[Contestant, list[Result]]:
+    """Let each drain in turn; every other round goes backwards, so that none is always behind another."""
     results: dict[Contestant, list[Result]] = {contestant: [] for contestant in counts}
-    for _ in range(repeat):
-        for contestant, count in counts.items():
-            click.echo(f"{contestant.name}: {count:,} events… ", nl=False, err=True)
+    for number in range(repeat):
+        for contestant in [*counts][:: -1 if number % 2 else 1]:
+            count = counts[contestant]
+            click.echo(f"{workload.name}, {contestant.name}: {count:,} events… ", nl=False, err=True)
             with tempfile.TemporaryDirectory(dir=folder) as data:
-                result = await run(contestant, count, seed, kafka, Path(data))
+                try:
+                    result = await run(contestant, workload, count, seed, kafka, Path(data))
+                except (BenchError, TimeoutError) as exc:  # the others need not fail with it
+                    result = Result(count, 0, 0, 0, 0, 0, [str(exc) or "no end in time"])
             click.echo("void" if result.problems else f"{result.rate:,.0f}/s", err=True)
             results[contestant].append(result)
     return results
-
-
-@contextmanager
-def kafka_of(folder: str) -> Iterator[tuple[str, str]]:
-    """Have a real Kafka: its address, and which it is."""
-    conf = Settings(state_dir=Path(folder))
-    running = up(conf, echo=lambda _: None)
-    try:
-        if running.kind == "mock":
-            raise BenchError(
-                "librdkafka's mock cluster measures nothing: install Java 17+ and Maven, or Docker, "
-                "or set KAFKA_BOOTSTRAP_SERVERS to a real Kafka."
-            )
-        state = living(home_of(conf))
-        yield running.bootstrap, "of KAFKA_BOOTSTRAP_SERVERS" if state is None else state.version
-    finally:
-        # A second Ctrl-C would leave it running; this is bounded.
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
-        if running.started:
-            down(conf, echo=lambda _: None)
 
 
 if __name__ == "__main__":

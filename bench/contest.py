@@ -14,36 +14,17 @@ from pathlib import Path
 from aiokafka.admin import AIOKafkaAdminClient
 
 from app.kafka.net import choose_port
+from app.settings import Settings
 from app.sources.send import send
-from bench.drain import drain, gauges
-from bench.expected import Expected, events
+from bench.contestants import Contestant
+from bench.drain import Look, drain, gauges, settle
+from bench.lookups import write_lookups
 from bench.worker import ROOT, BenchError, Worker
+from bench.workload import Workload
 
 COMMAND_SECONDS = 60
 # Bounds on what takes a million events some ten seconds.
 FILL_SECONDS = CHECK_SECONDS = 900
-
-
-@dataclass(frozen=True)
-class Contestant:
-    """Who drains.
-
-    Attributes:
-        name: for the table.
-        app: module with the Faust app.
-        by_commits: whether it is measured by its committed offsets, else by its enriched events.
-    """
-
-    name: str
-    app: str
-    by_commits: bool
-
-
-# Millrace is measured by what it has committed, outputs, tables and offsets. Plain Faust commits its offsets
-# every 2.8 s, behind what it has done: it is measured by the enriched events that have reached Kafka, which
-# is as early as its work can be seen.
-MILLRACE = Contestant("Millrace", "app", by_commits=True)
-PLAIN = Contestant("plain Faust", "bench.plain", by_commits=False)
 
 
 @dataclass(frozen=True)
@@ -54,6 +35,8 @@ class Result:
         events: number of events in the topic.
         rate: events per second of the drain.
         cpu_rate: events per CPU-second of the worker.
+        late_rate: as `rate`, from half of the events on; 0 if they were done in one go.
+        late_cpu_rate: as `cpu_rate`, likewise.
         peak_rss: of the worker, in bytes.
         problems: what is wrong with its outputs, a line each.
     """
@@ -61,15 +44,20 @@ class Result:
     events: int
     rate: float
     cpu_rate: float
+    late_rate: float
+    late_cpu_rate: float
     peak_rss: int
     problems: list[str]
 
 
-async def run(contestant: Contestant, count: int, seed: int, kafka: str, folder: Path) -> Result:
+async def run(
+    contestant: Contestant, workload: Workload, count: int, seed: int, kafka: str, folder: Path
+) -> Result:
     """Fill, drain and check.
 
     Args:
         contestant: who drains.
+        workload: what.
         count: number of events.
         seed: of the events.
         kafka: addresses, host:port with commas.
@@ -80,59 +68,71 @@ async def run(contestant: Contestant, count: int, seed: int, kafka: str, folder:
     """
     prefix = f"bench-{uuid.uuid4().hex[:8]}."
     group = f"{prefix}app"
+    command = contestant.command()
     # Nothing is tuned, also not by who calls us.
-    env = {name: value for name, value in os.environ.items() if not name.startswith("MILLRACE_")}
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("MILLRACE_", "BENCH_"))}
     env |= {
         "KAFKA_BOOTSTRAP_SERVERS": kafka,
         "MILLRACE_TOPIC_PREFIX": prefix,
         "MILLRACE_APP_ID": group,
         "MILLRACE_STATE_DIR": str(folder),
         "MILLRACE_WEB_PORT": str(choose_port(None, None)),
+        "BENCH_DEDUP_SECONDS": f"{Settings.model_fields['dedup_ttl'].default.total_seconds():.0f}",
+        **write_lookups(folder),
+        **contestant.env,
     }
-    source, output = f"{prefix}activity.raw", f"{prefix}activity.enriched"
-    async with _topics(kafka, prefix, env):
-        expected = Expected()
+    async with _topics(kafka, prefix, workload.app, env):
+        expected = workload.expected()
         async with asyncio.timeout(FILL_SECONDS):
-            await send(expected.watch(events(count, seed), time.time()), bootstrap=kafka, topic=source)
-        async with gauges(kafka, group, source, output) as (committed, sent):
-            worker = Worker(contestant.app, env, folder / "worker.log")
+            events = expected.watch(workload.events(count, seed), time.time())
+            await send(events, bootstrap=kafka, topic=f"{prefix}{workload.source}")
+        async with gauges(kafka, group, prefix, workload) as gauge:
+            worker = Worker(command, env, folder / "worker.log")
             try:
                 if contestant.by_commits:
-                    drained = await drain(worker, committed, count)
+                    drained = await drain(worker, gauge.committed, count)
                 else:
-                    drained = await drain(worker, sent, len(expected.ids))
+                    drained = await drain(worker, gauge.sent, expected.outputs)
                 peak = worker.peak_rss()
                 # What it sent last may still be on its way.
-                await drain(worker, committed, count)
+                await settle(worker, gauge.ends)
             finally:
                 worker.stop()
         async with asyncio.timeout(CHECK_SECONDS):
             problems = await expected.problems(kafka, prefix)
-    if not drained.cpu_seconds:
+    rates = (*_rates(drained.first, drained.last, count), *_rates(drained.middle, drained.last, count))
+    if not rates[1]:
         raise BenchError(f"{count:,} events were done at the first look: give {contestant.name} more")
-    done = count * drained.share
-    return Result(count, done / drained.seconds, done / drained.cpu_seconds, peak, problems)
+    return Result(count, *rates, peak, problems)
+
+
+def _rates(start: Look, end: Look, count: int) -> tuple[float, float]:
+    """Events per second and per CPU-second; `end` is at all of the `count` events."""
+    done = count * (end.done - start.done) / end.done
+    seconds, cpu_seconds = end.at - start.at, end.cpu - start.cpu
+    return (done / seconds, done / cpu_seconds) if seconds and cpu_seconds else (0, 0)
 
 
 @asynccontextmanager
-async def _topics(kafka: str, prefix: str, env: dict[str, str]) -> AsyncIterator[None]:
-    """Create the service's topics, and delete whatever is behind the prefix afterwards."""
+async def _topics(kafka: str, prefix: str, app: str, env: dict[str, str]) -> AsyncIterator[None]:
+    """Create an app's topics, and delete whatever is behind the prefix afterwards."""
     try:
-        await asyncio.to_thread(_create, env)
+        await asyncio.to_thread(_create, app, env)
         yield
     finally:
         admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
         await admin.start()
         try:
-            await admin.delete_topics([name for name in await admin.list_topics() if name.startswith(prefix)])
+            # Some put a name of their own before the prefix.
+            await admin.delete_topics([name for name in await admin.list_topics() if prefix in name])
         finally:
             await admin.close()
 
 
-def _create(env: dict[str, str]) -> None:
-    command = [sys.executable, "-m", "app", "topics"]
+def _create(app: str, env: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "bench.topics", app]
     done = subprocess.run(
         command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=COMMAND_SECONDS
     )
     if done.returncode:
-        raise BenchError(f"`millrace topics` failed: {done.stdout}{done.stderr}")
+        raise BenchError(f"the topics of {app} cannot be created: {done.stdout}{done.stderr}")

@@ -5,33 +5,45 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
 from app.admin import partition_count
 from bench.worker import BenchError, Worker
+from bench.workload import Workload
 
 POLL_SECONDS = 0.2
 # Without any progress for so long there is no result; a start is within it.
 STALL_SECONDS = 90.0
+# Longer than any contestant waits before it tells a count.
+QUIET_SECONDS = 3.0
 
 Gauge = Callable[[], Awaitable[int]]
 
 
-@dataclass(frozen=True)
-class Drain:
-    """From the first progress that was seen to the last.
+class Look(NamedTuple):
+    """What was seen at a moment.
 
     Attributes:
-        share: part of all records that lies between the two, 0 to 1.
-        seconds: time between the two.
-        cpu_seconds: CPU time of the worker meanwhile.
+        done: records so far.
+        at: seconds of a clock.
+        cpu: CPU-seconds of the worker so far.
     """
 
-    share: float
-    seconds: float
-    cpu_seconds: float
+    done: int
+    at: float
+    cpu: float
+
+
+@dataclass(frozen=True)
+class Drain:
+    """Three looks at a drain: at the first progress, at half of the records or more, at the end."""
+
+    first: Look
+    middle: Look
+    last: Look
 
 
 async def drain(worker: Worker, gauge: Gauge, total: int) -> Drain:
@@ -40,44 +52,80 @@ async def drain(worker: Worker, gauge: Gauge, total: int) -> Drain:
     Raises:
         BenchError: the worker ended, or stands still.
     """
-    began: tuple[int, float, float] | None = None
-    last, moved = 0, time.monotonic()
-    while last < total:
+    first = middle = None
+    last = Look(0, time.monotonic(), 0)
+    while last.done < total:
         await asyncio.sleep(POLL_SECONDS)
         done = await gauge()
         now, cpu = time.monotonic(), worker.cpu_seconds()
-        if done > last:
-            last, moved = done, now
-            began = began or (done, now, cpu)
-        if now - moved > STALL_SECONDS:
+        if done > last.done:
+            last = Look(done, now, cpu)
+            first = first or last
+            if done >= total / 2:
+                middle = middle or last
+        if now - last.at > STALL_SECONDS:
             raise BenchError(
-                f"{last:,} of {total:,} records for {STALL_SECONDS:.0f} s:\n{worker.last_words()}"
+                f"{last.done:,} of {total:,} records for {STALL_SECONDS:.0f} s:\n{worker.last_words()}"
             )
-    assert began is not None
-    first, start, cpu_start = began
-    return Drain((total - first) / total, now - start, cpu - cpu_start)
+    assert first is not None
+    assert middle is not None
+    return Drain(first, middle, last)
+
+
+async def settle(worker: Worker, ends: Gauge) -> None:
+    """Wait until nothing more comes out, for `QUIET_SECONDS`.
+
+    Raises:
+        BenchError: the worker ended, or sends without an end.
+    """
+    last, moved, began = await ends(), time.monotonic(), time.monotonic()
+    while (now := time.monotonic()) - moved < QUIET_SECONDS:
+        await asyncio.sleep(POLL_SECONDS)
+        worker.check()
+        if (more := await ends()) != last:
+            last, moved = more, now
+        if now - began > STALL_SECONDS:
+            raise BenchError(f"outputs do not end, {STALL_SECONDS:.0f} s after the last event")
+
+
+class Gauges(NamedTuple):
+    """Ways to see how far a worker is.
+
+    Attributes:
+        committed: source offsets that its group has committed.
+        sent: records in the workload's `output`.
+        ends: records in all topics that it sends to.
+    """
+
+    committed: Gauge
+    sent: Gauge
+    ends: Gauge
 
 
 @asynccontextmanager
-async def gauges(kafka: str, group: str, source: str, output: str) -> AsyncIterator[tuple[Gauge, Gauge]]:
-    """Two ways to see how far a worker is: what its group has committed, and what it has sent.
+async def gauges(kafka: str, group: str, prefix: str, workload: Workload) -> AsyncIterator[Gauges]:
+    """Open the gauges of a run.
 
     Args:
         kafka: addresses, host:port with commas.
         group: the worker's consumer group.
-        source: topic whose committed offsets the first gauge sums up.
-        output: topic whose records the second one counts.
+        prefix: of the topics.
+        workload: what it drains.
     """
-    count = await partition_count(kafka, source)
-    sources = [TopicPartition(source, number) for number in range(count)]
-    outputs = [TopicPartition(output, number) for number in range(count)]
+    count = await partition_count(kafka, f"{prefix}{workload.source}")
     consumer = AIOKafkaConsumer(bootstrap_servers=kafka, group_id=group, enable_auto_commit=False)
 
+    def partitions(*names: str) -> list[TopicPartition]:
+        return [TopicPartition(f"{prefix}{name}", number) for name in names for number in range(count)]
+
     async def committed() -> int:
-        return sum([await consumer.committed(partition) or 0 for partition in sources])
+        return sum([await consumer.committed(partition) or 0 for partition in partitions(workload.source)])
 
     async def sent() -> int:
-        return sum((await consumer.end_offsets(outputs)).values())
+        return sum((await consumer.end_offsets(partitions(workload.output))).values())
+
+    async def ends() -> int:
+        return sum((await consumer.end_offsets(partitions(workload.output, *workload.others))).values())
 
     def bounded(ask: Gauge) -> Gauge:
         async def gauge() -> int:
@@ -88,6 +136,6 @@ async def gauges(kafka: str, group: str, source: str, output: str) -> AsyncItera
 
     await consumer.start()
     try:
-        yield bounded(committed), bounded(sent)
+        yield Gauges(bounded(committed), bounded(sent), bounded(ends))
     finally:
         await consumer.stop()

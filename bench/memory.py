@@ -7,9 +7,11 @@ from pathlib import Path
 
 import click
 
-from bench.__main__ import kafka_of
-from bench.contest import MILLRACE, run
+from bench.contest import run
+from bench.contestants import MILLRACE
+from bench.kafka import kafka_of
 from bench.report import machine
+from bench.workload import ACTIVITY
 
 
 @click.command()
@@ -21,7 +23,7 @@ def main(*, events: int, seed: int) -> None:
     The default holds 10,000,000 distinct identities.
     """
     with tempfile.TemporaryDirectory(prefix="millrace-bench-") as folder, kafka_of(folder) as (kafka, kind):
-        result = asyncio.run(run(MILLRACE, events, seed, kafka, Path(folder)))
+        result = asyncio.run(run(MILLRACE, ACTIVITY, events, seed, kafka, Path(folder)))
     click.echo(f"{machine()}; Kafka {kind}")
     click.echo(f"{events:,} events: peak RSS {result.peak_rss / 2**20:,.0f} MiB, {result.rate:,.0f} events/s")
     for problem in result.problems:

@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,19 +15,19 @@ class BenchError(Exception):
 
 
 class Worker:
-    """A Faust worker in a process of its own, in its own session: Ctrl-C is for us to handle.
+    """A worker in a process of its own, in its own session: Ctrl-C is for us to handle.
 
     Args:
-        app: module with the Faust app.
+        command: its command line.
         env: its whole environment.
         log: file for what it prints.
     """
 
-    def __init__(self, app: str, env: dict[str, str], log: Path) -> None:
+    def __init__(self, command: Sequence[str], env: dict[str, str], log: Path) -> None:
         self._log = log
         with log.open("wb") as out:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "faust", "-A", app, "worker", "-l", "info"],
+                command,
                 cwd=ROOT,
                 env=env,
                 stdin=subprocess.DEVNULL,
@@ -53,14 +53,12 @@ class Worker:
     def cpu_seconds(self) -> float:
         """CPU time of all its threads and children so far, user and system."""
         self.check()
-        pids = [self._process.pid, *_descendants(self._proc)]
-        return sum(map(_cpu_ticks, pids)) / os.sysconf("SC_CLK_TCK")
+        return sum(map(_cpu_ticks, self._tree())) / os.sysconf("SC_CLK_TCK")
 
     def peak_rss(self) -> int:
-        """The largest part of memory that it has held, in bytes."""
+        """The largest part of memory that it and its children have held, each by itself, in bytes."""
         self.check()
-        status = dict(line.split(":", 1) for line in (self._proc / "status").read_text().splitlines())
-        return int(status["VmHWM"].split()[0]) * 1024
+        return sum(map(_peak_rss, self._tree()))
 
     def stop(self) -> None:
         """End it: with SIGTERM, and with SIGKILL after `STOP_SECONDS`."""
@@ -71,6 +69,9 @@ class Worker:
         finally:  # also after Ctrl-C while we wait
             self._process.kill()
             self._process.wait()
+
+    def _tree(self) -> list[int]:
+        return [self._process.pid, *_descendants(self._proc)]
 
 
 def _descendants(proc: Path) -> list[int]:
@@ -89,3 +90,12 @@ def _cpu_ticks(pid: int) -> int:
         return 0
     # utime, stime, and the same of children that have ended
     return sum(map(int, fields[11:15]))
+
+
+def _peak_rss(pid: int) -> int:
+    try:
+        lines = Path("/proc", str(pid), "status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    # A process that has ended, but was not waited for, has no memory.
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)

@@ -1,5 +1,6 @@
 """Which events have been seen: deduplication by id, for a time to live in event time."""
 
+import operator
 import struct
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -22,10 +23,9 @@ FALSE_POSITIVES = 0.01
 
 
 class Identified(Protocol):
-    """An event with an id, and its event time in seconds since the epoch."""
+    """An event with an id."""
 
     event_id: str
-    timestamp: float
 
 
 E = TypeVar("E", bound=Identified)
@@ -56,12 +56,14 @@ class SeenTable:
     Args:
         name: the table's name.
         ttl: how long an id is remembered, in event time.
+        event_time: the Record's field that is the event time, seconds since the epoch.
     """
 
     kind = "deduplication"
 
-    def __init__(self, name: str, *, ttl: timedelta) -> None:
+    def __init__(self, name: str, *, ttl: timedelta, event_time: str = "timestamp") -> None:
         self.name = name
+        self.event_time = operator.attrgetter(event_time)
         self.ttl = ttl.total_seconds()
         self.counts_key = f"{name}\0c".encode()
         self.oldest_key = f"{name}\0o".encode()
@@ -199,7 +201,7 @@ class Sightings:
     def _look_up(self, batch: Batch[E], bucket: int, start: int, end: int, found: list[int]) -> None:
         """Add the indices from `start` to `end` of the events that are no duplicates to `found`."""
         table, rows = self._table, self._rows
-        pack, ttl = _SIGHTING.pack, table.ttl
+        pack, ttl, event_time = _SIGHTING.pack, table.ttl, table.event_time
         events, watermarks, origins = batch.events, batch.watermarks, batch.origins
         ids = [event.event_id.encode() for event in events[start:end]]
         prefix = table.id_prefix(bucket)
@@ -211,7 +213,7 @@ class Sightings:
             known = rows.get(key) or stored.get(i)
             if known is not None and _SIGHTING.unpack(known)[2] > watermarks[at]:
                 continue
-            rows[key] = sighting = pack(origins[at], events[at].timestamp, watermarks[at] + ttl)
+            rows[key] = sighting = pack(origins[at], event_time(events[at]), watermarks[at] + ttl)
             packed.append((event_id, sighting))
             found.append(at)
         if packed:

@@ -1,6 +1,6 @@
 """The same job as `agents/activity.py`, event by event: what one writes with Faust and its defaults.
 
-`faust -A bench.plain worker` runs it, with Millrace's settings for Kafka, topics and folder. It does a
+`faust -A bench.peers.plain worker` runs it, with Millrace's settings for Kafka, topics and folder. It does a
 little less: `seen` remembers ids for ever, and nothing here is exact through a crash.
 """
 
@@ -15,8 +15,15 @@ from yarl import URL
 
 from app.kafka import bootstrap
 from app.settings import settings
-from bench.rules import MAX_EVENT_BYTES, MAX_FUTURE_SECONDS, MINUTE, moment, valid, window_start
-from models.activity import risk_level
+from bench.rules import (
+    MAX_EVENT_BYTES,
+    MAX_FUTURE_SECONDS,
+    MINUTE,
+    moment,
+    risk_level,
+    valid,
+    window_start,
+)
 from models.countries import region
 
 conf = settings()
@@ -117,7 +124,7 @@ async def activity(stream: faust.Stream[Activity]) -> None:
         if event.action == "view" and event.page is not None:
             views = page_views[event.page].value() + 1
             page_views[event.page] = views
-            start = window_start(event.timestamp)
+            start = window_start(event.timestamp.timestamp())
             count = PageCount(event.page, message.partition, start, start + MINUTE, views)
             await page_counts.send(key=event.page, value=count)
         elif event.action in ("purchase", "refund"):

@@ -1,0 +1,97 @@
+"""What a workload is: its events, its topics and its checker."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from app.sources.record import Record
+from bench import expected
+from bench.yahoo import events as ads
+from bench.yahoo import expected as yahoo
+
+
+class Expected(Protocol):
+    """What must come out of a run.
+
+    Attributes:
+        outputs: number of records that must be in the topic `output`, if none comes twice.
+    """
+
+    @property
+    def outputs(self) -> int:
+        """See above."""
+        ...
+
+    def watch(self, source: Iterable[Record], now: float) -> Iterator[Record]:
+        """Pass records on, and take note of what must become of them."""
+        ...
+
+    async def problems(self, kafka: str, prefix: str) -> list[str]:
+        """Compare with the topics behind a prefix; no line is no difference."""
+        ...
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A job that all contestants do.
+
+    Attributes:
+        name: for the command line.
+        app: module with Millrace's app; its topics are everybody's.
+        source: topic that is drained.
+        output: topic whose records show how far a contestant is that commits late.
+        others: the other topics that it sends to.
+        events: makes up the first so many events by a seed; fewer are a prefix of more.
+        expected: makes the checker.
+        facts: what the events are, in a line.
+        checked: what the checker looks at, in a line.
+    """
+
+    name: str
+    app: str
+    source: str
+    output: str
+    others: tuple[str, ...]
+    events: Callable[[int, int], Iterator[Record]]
+    expected: Callable[[], Expected]
+    facts: str
+    checked: str
+
+
+_made = expected.WORKLOAD
+
+ACTIVITY = Workload(
+    name="activity",
+    app="app.main",
+    source="activity.raw",
+    output="activity.enriched",
+    others=("activity.page-counts", "activity.dead-letters"),
+    events=expected.events,
+    expected=expected.Expected,
+    facts=(
+        f"made up, {_made['rate']:,} a second of event time, {_made['duplicates']:.0%} repeated, "
+        f"{_made['invalid']:.0%} invalid, {_made['late']:.0%} late, {_made['users']:,} users, "
+        f"{_made['pages']:,} pages"
+    ),
+    checked=(
+        "each valid event enriched once and rightly, each invalid one a dead letter, the views of each page "
+        "in each minute; nobody sends the sales, which are not checked"
+    ),
+)
+
+ADS = Workload(
+    name="ads",
+    app="bench.yahoo.app",
+    source="ads.raw",
+    output="ads.counts",
+    others=("ads.dead-letters",),
+    events=ads.events,
+    expected=yahoo.Expected,
+    facts=(
+        f"the Yahoo Streaming Benchmark's ad events, {ads.RATE:,} a second of event time, "
+        f"{ads.DUPLICATES:.0%} repeated, one in three a view, 100 campaigns with ten ads each"
+    ),
+    checked="the distinct views of each campaign in each ten seconds",
+)
+
+WORKLOADS = {workload.name: workload for workload in (ACTIVITY, ADS)}

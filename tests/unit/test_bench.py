@@ -1,0 +1,63 @@
+from collections import Counter
+from dataclasses import replace
+
+import orjson
+import pytest
+
+from bench.contest import Result
+from bench.contestants import CONTESTANTS
+from bench.report import Run, report
+from bench.rules import parse
+from bench.workload import ADS, WORKLOADS
+
+
+@pytest.mark.parametrize("workload", WORKLOADS.values(), ids=WORKLOADS)
+def test_fewer_events_are_a_prefix_of_more(workload):
+    assert list(workload.events(500, 1)) == list(workload.events(1000, 1))[:500]
+
+
+@pytest.mark.parametrize("workload", WORKLOADS.values(), ids=WORKLOADS)
+def test_some_events_come_again(workload):
+    expected = workload.expected()
+    for _ in expected.watch(workload.events(2000, 1), now=2e9):
+        pass
+    assert len(expected.ids) < 2000
+    assert expected.outputs > 0
+
+
+def test_one_ad_event_in_twenty_comes_again():
+    ids = Counter(orjson.loads(record.value)["event_id"] for record in ADS.events(20_000, 1))
+    assert max(ids.values()) == 2
+    assert sum(times - 1 for times in ids.values()) / 20_000 == pytest.approx(0.05, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"amount": "12.50"},
+        {"quantity": 1.5},
+        {"user_id": 17},
+        {"user_id": ""},
+        {"timestamp": -1},
+        {"action": "fly"},
+    ],
+)
+def test_what_is_no_event_is_told(fault):
+    event = {"event_id": "1", "user_id": "u", "action": "view", "timestamp": "2026-01-31T12:00:00Z"}
+    assert parse(orjson.dumps(event), 2e9) == event | {"timestamp": 1769860800.0}
+    assert parse(orjson.dumps(event | fault), 2e9) is None
+
+
+def test_a_wrong_output_voids_a_contestant_and_is_said():
+    ours, streams, *_ = [replace(one, versions=str) for one in CONTESTANTS["activity"]]
+    good = Result(1000, 200.0, 300.0, 200.0, 300.0, 2**20, [])
+    bad = Result(1000, 100.0, 100.0, 100.0, 100.0, 2**20, ["page views: 1 in all, expected 2"])
+    text = report({ours: [good], streams: [bad]}, Run(WORKLOADS["activity"], 1, "4.1.0", 0.0, "today"))
+    row = next(line for line in text.splitlines() if line.startswith("| Kafka Streams"))
+    assert row.count("void") == 5
+    assert f"VOID: {streams.name}: page views: 1 in all, expected 2" in text
+
+
+def test_contestants_have_keys_and_names_of_their_own():
+    for there in CONTESTANTS.values():
+        assert len({one.key for one in there}) == len({one.name for one in there}) == len(there)
