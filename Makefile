@@ -2,11 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .venv/.ready
+PLOTS := .venv/.ready-bench
 LOCK := $(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml
 PATHS := app agents models tables tests bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint types format lock chaos soak bench bench-state clean
+.PHONY: help setup run test check lint types format lock chaos soak bench bench-state bench-latency bench-scale bench-growth bench-http clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -43,6 +44,7 @@ format: $(SETUP) ## mend the style where it can be
 lock: $(SETUP) ## pin the dependencies anew, with hashes
 	@$(LOCK) -o requirements.lock
 	@$(LOCK) --extra dev -o requirements-dev.lock
+	@$(LOCK) --extra dev --extra bench -o requirements-bench.lock
 
 chaos: $(SETUP) ## every fault that the service must survive, one test each (half an hour)
 	@$(BIN)/pytest tests/chaos -s -m "not soak"
@@ -53,9 +55,24 @@ soak: $(SETUP) ## ten minutes of steady load, with a rebalance a minute
 bench: $(SETUP) ## drain rate beside a plain Faust agent
 	@$(BIN)/python -m bench
 
-bench-state: $(SETUP) ## restore rate, and memory for ten million identities
+bench-state: $(SETUP) ## restore rate of a state log
 	@$(BIN)/python -m bench.restore
-	@$(BIN)/python -m bench.memory
+
+$(PLOTS): $(SETUP) requirements-bench.lock
+	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements-bench.lock
+	@touch $@
+
+bench-latency: $(PLOTS) ## latency at 10 to 90 % of a worker's capacity
+	@$(BIN)/python -m bench.latency
+
+bench-scale: $(PLOTS) ## CPU per event and capacity of 1, 2 and 4 workers (half an hour)
+	@$(BIN)/python -m bench.scale
+
+bench-growth: $(PLOTS) ## throughput and memory at 1 to 20 million live ids, and their restore (half an hour)
+	@$(BIN)/python -m bench.growth
+
+bench-http: $(PLOTS) ## the views under half of a worker's capacity; needs wrk
+	@$(BIN)/python -m bench.http
 
 clean: ## remove the environment and all state
 	@if [ -x $(BIN)/millrace ]; then $(BIN)/millrace kafka down; fi

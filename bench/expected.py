@@ -18,9 +18,16 @@ START = 1_767_225_600
 WORKLOAD = {"rate": 1000, "users": 1000, "pages": 200, "duplicates": 0.05, "invalid": 0.01, "late": 0}
 
 
-def events(count: int, seed: int) -> Iterator[Record]:
-    """Make up the first `count` events; fewer are a prefix of more."""
-    return islice(synthetic.events(seed, count=None, start=START, **WORKLOAD), count)  # type: ignore[arg-type] # a mapping of mixed types
+def events(count: int | None, seed: int, rate: float | None = None) -> Iterator[Record]:
+    """Make up the first `count` events, or all of an endless row; fewer are a prefix of more.
+
+    Args:
+        count: how many; None is without end.
+        seed: of the events.
+        rate: events per second of event time, where it is not that of `WORKLOAD`.
+    """
+    load = WORKLOAD | ({} if rate is None else {"rate": rate})
+    return islice(synthetic.events(seed, count=None, start=START, **load), count)  # type: ignore[arg-type] # a mapping of mixed types
 
 
 @dataclass

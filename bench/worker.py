@@ -58,9 +58,16 @@ class Worker:
 
     def peak_rss(self) -> int:
         """The largest part of memory that it has held, in bytes."""
+        return self._memory("VmHWM")
+
+    def rss(self) -> int:
+        """The memory that it holds now, in bytes."""
+        return self._memory("VmRSS")
+
+    def _memory(self, field: str) -> int:
         self.check()
         status = dict(line.split(":", 1) for line in (self._proc / "status").read_text().splitlines())
-        return int(status["VmHWM"].split()[0]) * 1024
+        return int(status[field].split()[0]) * 1024
 
     def stop(self) -> None:
         """End it: with SIGTERM, and with SIGKILL after `STOP_SECONDS`."""
