@@ -10,7 +10,7 @@ PATHS := app agents models tables tests bench
 .PHONY: help setup run test check lint types format lock chaos soak bench bench-state bench-latency bench-scale bench-growth bench-http clean
 
 help: ## say what there is
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
 setup: $(SETUP) ## make the environment in .venv
 
@@ -44,7 +44,7 @@ format: $(SETUP) ## mend the style where it can be
 lock: $(SETUP) ## pin the dependencies anew, with hashes
 	@$(LOCK) -o requirements.lock
 	@$(LOCK) --extra dev -o requirements-dev.lock
-	@$(LOCK) --extra dev --extra bench -o requirements-bench.lock
+	@$(LOCK) --extra dev --extra bench -c requirements-dev.lock -o requirements-bench.lock
 
 chaos: $(SETUP) ## every fault that the service must survive, one test each (half an hour)
 	@$(BIN)/pytest tests/chaos -s -m "not soak"

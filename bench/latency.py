@@ -103,7 +103,6 @@ async def _measure(
     on: Bench, count: int, shares: Sequence[float], windows: Windows, seed: int
 ) -> tuple[float, list[Level], list[str]]:
     click.echo(f"capacity: {count:,} events… ", nl=False, err=True)
-    (on.folder / "capacity").mkdir()
     drained, problems = await drain(on.kafka, on.folder / "capacity", count, seed)
     click.echo(f"{drained.rate:,.0f}/s", err=True)
     levels = []

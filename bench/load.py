@@ -100,13 +100,22 @@ async def check(service: Service, expected: Expected) -> list[str]:
         return await expected.problems(service.kafka, service.prefix)
 
 
-async def drain(kafka: str, folder: Path, count: int, seed: int, workers: int = 1) -> tuple[Drain, list[str]]:
-    """Have workers with default settings drain a prefilled topic.
+async def drain(
+    kafka: str, folder: Path, count: int, seed: int, workers: int = 1, **settings: str
+) -> tuple[Drain, list[str]]:
+    """Have workers drain a prefilled topic.
+
+    Args:
+        kafka: addresses, host:port with commas.
+        folder: see `Service`.
+        count: number of events.
+        seed: of the events.
+        workers: how many.
+        settings: see `Service`.
 
     Returns:
         How fast, and what is wrong with the outputs.
     """
-    settings = {} if workers == 1 else {"MILLRACE_PARTITIONS": "8"}
     async with Service(kafka, folder, **settings) as service:
         expected = await fill(service, count, seed)
         for _ in range(workers):

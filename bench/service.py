@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +80,7 @@ class Service:
 
     Args:
         kafka: addresses, host:port with commas.
-        folder: existing, for the workers' data and logs.
+        folder: for the workers' data and logs; made if missing.
         settings: Millrace's settings where they differ from the defaults, by the variables' names.
 
     Attributes:
@@ -94,6 +94,7 @@ class Service:
     """
 
     def __init__(self, kafka: str, folder: Path, **settings: str) -> None:
+        folder.mkdir(exist_ok=True)
         self.kafka = kafka
         self.prefix = f"bench-{uuid.uuid4().hex[:8]}."
         self.source, self.output = f"{self.prefix}activity.raw", f"{self.prefix}activity.enriched"
@@ -186,36 +187,40 @@ class Service:
             ends = await self._consumer.end_offsets(partitions)
         return {partition.partition: end for partition, end in ends.items()}
 
-    async def drained(self, total: int, each: Callable[[Mark], Awaitable[None]] | None = None) -> Drain:
-        """Wait until a number of events is in the state.
-
-        Args:
-            total: the number, from the beginning of the topic.
-            each: is given what each look finds.
+    async def drained(self, total: int) -> Drain:
+        """Wait until a number of events is in the state, from the beginning of the topic.
 
         Returns:
             From the first look that found all workers at work, and some events done, to the end.
 
         Raises:
-            BenchError: a worker ended, or all stand still.
+            BenchError: a worker ended, or all stand still, or there was nothing to see.
         """
         await self.ready()
-        first = last = await self.mark()
+        marks = [mark async for mark in self.marks(total) if mark.events]
+        return Drain.between(marks[0], marks[-1])
+
+    async def marks(self, total: int) -> AsyncIterator[Mark]:
+        """Look again and again, until a number of events is in the state.
+
+        Raises:
+            BenchError: a worker ended, or all stand still.
+        """
+        last = await self.mark()
+        yield last
+        moved = last.seconds
         while last.events < total:
             await asyncio.sleep(LOOK_SECONDS)
             mark = await self.mark()
-            if each is not None:
-                await each(mark)
             if mark.events > last.events:
-                if not first.events:
-                    first = mark
-                last = mark
-            if mark.seconds - last.seconds > STALL_SECONDS:
+                moved = mark.seconds
+                yield mark
+            if mark.seconds - moved > STALL_SECONDS:
                 raise BenchError(
                     f"{last.events:,} of {total:,} events for {STALL_SECONDS:.0f} s:\n"
                     f"{self.workers[0].last_words()}"
                 )
-        return Drain.between(first, last)
+            last = mark
 
     async def _settled(self) -> bool:
         share = self.partitions // len(self.workers)
