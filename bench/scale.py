@@ -172,9 +172,9 @@ def _publish(
             f"share of the partitions to the end; medians of {len(first.drains)}",
             "standbys: by default another worker, where there is one, keeps a warm copy of each partition's "
             "state; without them (MILLRACE_STANDBYS=0) each event is worked on by one worker only",
-            f"capacity: highest load, within {CLOSE:.0%}, whose lag grew by less than {FLAT_SHARE:.0%} of it, "
-            f"or was never more than {1000 * SHORT_SECONDS:.0f} ms of it, in {seconds:.0f} s after {warm:.0f} s; "
-            "the sender does not wait for the workers",
+            f"capacity: highest load, within {CLOSE:.0%}, whose lag grew by less than {FLAT_SHARE:.0%} of it "
+            f"in {seconds:.0f} s after {warm:.0f} s, or was never more than what comes in "
+            f"{1000 * SHORT_SECONDS:.0f} ms; the sender does not wait for the workers",
             "wall rates, drain and capacity, mean little where the workers, the broker and the sender share "
             "few cores: more workers cannot be faster than the machine; CPU per event says what they cost",
             "settings: Millrace's defaults, but for 8 partitions",

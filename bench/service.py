@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -148,6 +149,10 @@ class Service:
         self.workers.clear()
         self.urls.clear()
         await asyncio.gather(*(asyncio.to_thread(worker.stop) for worker in workers))
+
+    async def lose_state(self) -> None:
+        """Delete what stopped workers have on the disk."""
+        await asyncio.to_thread(shutil.rmtree, self._folder / "data")
 
     async def ready(self) -> None:
         """Wait until all workers are at work, and each has its share of the partitions.
