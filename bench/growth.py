@@ -191,7 +191,7 @@ def _publish(
         [
             "one drain of a prefilled topic; the rate at a number of ids is that of the events from "
             f"{_around([point.millions for point in points]):,} ids before it to as many after it",
-            "RSS: of the worker's process, when it has the ids; broker, files' cache and checker are not in it",
+            "RSS: of the worker's process, when it has the ids; neither the broker nor the files' cache",
             "restore: from the first look that finds the worker restoring to the first that finds it ready",
             "settings: Millrace's defaults",
             workload(seed, f"{_rate([point.millions for point in points]):,.0f}"),
