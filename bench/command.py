@@ -1,6 +1,5 @@
 """What the measuring commands have in common: a Kafka, helpers, errors for people, and the printed result."""
 
-import asyncio
 import logging
 import os
 import platform
@@ -107,7 +106,7 @@ def bench(name: str) -> Iterator[Bench]:
             tempfile.TemporaryDirectory(dir=folder) as data,
         ):
             yield Bench(kafka, kind, Path(data), name, began, load)
-    except (TimeoutError, asyncio.CancelledError):
+    except TimeoutError:
         raise click.ClickException("Kafka did not answer in time.") from None
     except (BenchError, KafkaError, KafkaUnavailable, SendError, TopicError) as exc:
         raise click.ClickException(str(exc)) from None

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from importlib.util import find_spec
 from math import ceil
 from pathlib import Path
 
@@ -92,6 +93,8 @@ def main(
         wanted = [int(share) / 100 for share in shares.split(",")]
     except ValueError:
         raise click.BadParameter("write percentages with commas: 10,25,50") from None
+    if find_spec("matplotlib") is None:
+        raise click.ClickException("there is no matplotlib for the plot: run it with `make bench-latency`")
     windows = Windows(warm_seconds, seconds, ask_seconds)
     with bench("latency") as on:
         capacity, levels, problems = asyncio.run(_measure(on, capacity_events, wanted, windows, seed))
@@ -136,17 +139,16 @@ async def _level(
     path, count = folder / "feed", int(windows.total * rate)
     feed = await asyncio.to_thread(feeder.feed, path, count, probes)
     outputs = await service.ends(service.output)
-    loop = asyncio.get_running_loop()
     async with load(service, pool, feed, rate) as running:
-        reading = loop.run_in_executor(pool, read, service.kafka, service.output, outputs, feed.outputs)
+        reading = running.beside(read, service.kafka, service.output, outputs, feed.outputs)
         dues = [(running.due(number), key) for number, key in feed.probes]
-        asking = loop.run_in_executor(pool, probe, f"{service.urls[0]}/tables/seen/", dues)
+        asking = running.beside(probe, f"{service.urls[0]}/tables/seen/", dues)
         await running.until(windows.warm)
         worker, machine = service.workers[0].cpu_seconds(), busy_seconds()
         await running.until(first)
         worker = service.workers[0].cpu_seconds() - worker
         machine = busy_seconds() - machine
-    arrivals, probed = await reading, await asking
+    arrivals, probed = await asyncio.gather(reading, asking)
     path.unlink()
     assert running.sent is not None
     latencies = await asyncio.to_thread(_latencies, running, arrivals, windows)

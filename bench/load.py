@@ -2,11 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
 
 from app.sources.send import send as send_all
 from bench.expected import Expected, events
@@ -14,6 +16,9 @@ from bench.feed import Feed
 from bench.sender import Sent, send
 from bench.service import Drain, Service
 from bench.worker import BenchError
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 # The helpers must have begun before the first event is due.
 START_SECONDS = 3.0
@@ -30,13 +35,23 @@ class Load:
         start: the monotonic clock's nanoseconds when the first is due.
         offsets: of the first event of each partition.
         sent: what the sender did; set at the end.
+        helpers: processes.
+        futures: of what they do.
     """
 
     feed: Feed
     rate: float
     start: int
     offsets: dict[int, int]
+    helpers: Executor
+    futures: list[asyncio.Future[Any]] = field(default_factory=list)
     sent: Sent | None = None
+
+    def beside(self, do: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
+        """Do something in another process meanwhile."""
+        future = asyncio.get_running_loop().run_in_executor(self.helpers, partial(do, *args, **kwargs))
+        self.futures.append(future)
+        return future
 
     async def until(self, seconds: float) -> None:
         """Wait until so long after the start."""
@@ -58,27 +73,24 @@ async def load(service: Service, helpers: Executor, feed: Feed, rate: float) -> 
         rate: events a second.
 
     Raises:
-        BenchError: the events are not in Kafka at the end, each once.
+        BenchError: the events are not in Kafka at the end, each once and in the partition that was foreseen.
     """
-    running = Load(
-        feed,
-        rate,
-        time.monotonic_ns() + int(START_SECONDS * 1e9),
-        await service.ends(service.source),
-    )
-    sending = asyncio.get_running_loop().run_in_executor(
-        helpers, send, service.kafka, service.source, feed.path, feed.count, rate, running.start
-    )
+    start, offsets = time.monotonic_ns() + int(START_SECONDS * 1e9), await service.ends(service.source)
+    running = Load(feed, rate, start, offsets, helpers)
+    sending = running.beside(send, service.kafka, service.source, feed.path, feed.count, rate, start)
     try:
         yield running
+        running.sent = await sending
+        ends = await service.ends(service.source)
+        found = {number: end - offsets[number] for number, end in ends.items()}
+        if found != {number: len(numbers) for number, numbers in feed.numbers.items()}:
+            raise BenchError(
+                f"{feed.count:,} events were sent, {sum(found.values()):,} are in Kafka: {found}"
+            )
     except BaseException:
-        sending.cancel()
+        for future in running.futures:
+            future.cancel()
         raise
-    running.sent = await sending
-    ends = await service.ends(service.source)
-    found = {number: end - running.offsets[number] for number, end in ends.items()}
-    if found != {number: len(numbers) for number, numbers in feed.numbers.items()}:
-        raise BenchError(f"{feed.count:,} events were sent, {sum(found.values()):,} are in Kafka")
 
 
 async def fill(service: Service, count: int, seed: int, rate: float | None = None) -> Expected:
