@@ -27,18 +27,20 @@ NAMES = ("p50", "p95", "p99", "max")
 
 
 @dataclass(frozen=True)
-class Windows:
-    """Parts of a load, in seconds.
+class Shape:
+    """A load: its parts in seconds, and its sender.
 
     Attributes:
         warm: before anything is measured.
         read: the events that are due in it count for the latency to Kafka.
         ask: the events that are due in it may be probes for the latency to HTTP.
+        linger: milliseconds that the sender lets an event wait for others.
     """
 
     warm: float
     read: float
     ask: float
+    linger: int
 
     @property
     def total(self) -> float:
@@ -79,9 +81,23 @@ class Level:
 @click.option(
     "--ask-seconds", type=click.IntRange(1), default=10, show_default=True, help="Of HTTP probes after it."
 )
+@click.option(
+    "--linger-ms",
+    type=click.IntRange(0),
+    default=LINGER_MS,
+    show_default=True,
+    help="How long the sender lets an event wait for others; it is part of the latency.",
+)
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of the events.")
 def main(
-    *, capacity_events: int, shares: str, warm_seconds: int, seconds: int, ask_seconds: int, seed: int
+    *,
+    capacity_events: int,
+    shares: str,
+    warm_seconds: int,
+    seconds: int,
+    ask_seconds: int,
+    linger_ms: int,
+    seed: int,
 ) -> None:
     """Measure the latency of one worker under loads that do not wait for it.
 
@@ -95,15 +111,15 @@ def main(
         raise click.BadParameter("write percentages with commas: 10,25,50") from None
     if find_spec("matplotlib") is None:
         raise click.ClickException("there is no matplotlib for the plot: run it with `make bench-latency`")
-    windows = Windows(warm_seconds, seconds, ask_seconds)
+    shape = Shape(warm_seconds, seconds, ask_seconds, linger_ms)
     with bench("latency") as on:
-        capacity, levels, problems = asyncio.run(_measure(on, capacity_events, wanted, windows, seed))
-        _publish(on, capacity, levels, problems, windows, seed)
+        capacity, levels, problems = asyncio.run(_measure(on, capacity_events, wanted, shape, seed))
+        _publish(on, capacity, levels, problems, shape, seed)
     leave(problems)
 
 
 async def _measure(
-    on: Bench, count: int, shares: Sequence[float], windows: Windows, seed: int
+    on: Bench, count: int, shares: Sequence[float], shape: Shape, seed: int
 ) -> tuple[float, list[Level], list[str]]:
     click.echo(f"capacity: {count:,} events… ", nl=False, err=True)
     drained, problems = await drain(on.kafka, on.folder / "capacity", count, seed)
@@ -116,7 +132,7 @@ async def _measure(
         with helpers(3) as pool:
             for share in shares:
                 click.echo(f"{share:.0%}… ", nl=False, err=True)
-                level = await _level(service, pool, feeder, share, share * drained.rate, windows, on.folder)
+                level = await _level(service, pool, feeder, share, share * drained.rate, shape, on.folder)
                 click.echo(f"p99 {1000 * _quantile(level.kafka, 0.99):,.0f} ms", err=True)
                 levels.append(level)
                 if level.probed.missing:
@@ -130,20 +146,20 @@ async def _level(
     feeder: Feeder,
     share: float,
     rate: float,
-    windows: Windows,
+    shape: Shape,
     folder: Path,
 ) -> Level:
-    first = windows.warm + windows.read
+    first = shape.warm + shape.read
     # Half a second short of the end: for one that is no first sighting the next is taken.
-    probes = [int((first + n / PROBES) * rate) for n in range(int(PROBES * windows.ask) - PROBES // 2)]
-    path, count = folder / "feed", int(windows.total * rate)
+    probes = [int((first + n / PROBES) * rate) for n in range(int(PROBES * shape.ask) - PROBES // 2)]
+    path, count = folder / "feed", int(shape.total * rate)
     feed = await asyncio.to_thread(feeder.feed, path, count, probes)
     outputs = await service.ends(service.output)
-    async with load(service, pool, feed, rate) as running:
+    async with load(service, pool, feed, rate, shape.linger) as running:
         reading = running.beside(read, service.kafka, service.output, outputs, feed.outputs)
         dues = [(running.due(number), key) for number, key in feed.probes]
         asking = running.beside(probe, f"{service.urls[0]}/tables/seen/", dues)
-        await running.until(windows.warm)
+        await running.until(shape.warm)
         worker, machine = service.workers[0].cpu_seconds(), busy_seconds()
         await running.until(first)
         worker = service.workers[0].cpu_seconds() - worker
@@ -151,7 +167,7 @@ async def _level(
     arrivals, probed = await asyncio.gather(reading, asking)
     path.unlink()
     assert running.sent is not None
-    latencies = await asyncio.to_thread(_latencies, running, arrivals, windows)
+    latencies = await asyncio.to_thread(_latencies, running, arrivals, shape)
     if not latencies:
         raise BenchError("no enriched event was read")
     return Level(
@@ -160,14 +176,14 @@ async def _level(
         latencies,
         probed,
         running.sent,
-        worker / windows.read,
-        machine / windows.read,
-        arrivals.cpu_seconds / windows.total,
+        worker / shape.read,
+        machine / shape.read,
+        arrivals.cpu_seconds / shape.total,
     )
 
 
-def _latencies(running: Load, arrivals: Arrivals, windows: Windows) -> list[float]:
-    first, last = windows.warm * running.rate, (windows.warm + windows.read) * running.rate
+def _latencies(running: Load, arrivals: Arrivals, shape: Shape) -> list[float]:
+    first, last = shape.warm * running.rate, (shape.warm + shape.read) * running.rate
     numbers, offsets = running.feed.numbers, running.offsets
     found = []
     for partition, offset, came in zip(arrivals.partitions, arrivals.offsets, arrivals.times, strict=True):
@@ -187,7 +203,7 @@ def _publish(
     capacity: float,
     levels: Sequence[Level],
     problems: Sequence[str],
-    windows: Windows,
+    shape: Shape,
     seed: int,
 ) -> None:
     plot = on.path(".svg")
@@ -232,7 +248,7 @@ def _publish(
             ]
         )
     latest = max(level.sent.latest for level in levels)
-    asked = ", ".join(f"{level.probed.asked / windows.ask:,.0f}" for level in levels)
+    asked = ", ".join(f"{level.probed.asked / shape.ask:,.0f}" for level in levels)
     senders = ", ".join(f"{level.sent.cpu:.0%}" for level in levels)
     readers = ", ".join(f"{level.reader:.0%}" for level in levels)
     on.publish(
@@ -242,9 +258,9 @@ def _publish(
             f"loads: shares of {capacity:,.0f} events/s, which one worker has drained from a prefilled topic "
             "just before",
             "latency: milliseconds, from the moment when an event was due to be sent, whenever it was, to "
-            f"when a consumer had it enriched (all events of {windows.read:.0f} s after {windows.warm:.0f} s "
+            f"when a consumer had it enriched (all events of {shape.read:.0f} s after {shape.warm:.0f} s "
             f"of the load), and to when its id was found in the table `seen` over HTTP ({PROBES} events a "
-            f"second of the {windows.ask:.0f} s after these)",
+            f"second of the {shape.ask:.0f} s after these)",
             "HTTP: a probe is asked for at once and then again after 1 ms, or 5 % of the time waited so far; "
             f"questions a second: {asked}. They cost the worker, so they have a time of their own",
             f"late: events that left more than {1000 * LATE_SECONDS:.0f} ms after they were due; the latest "
@@ -252,8 +268,8 @@ def _publish(
             "worker: share of a core that it used while the latency to the consumer was measured; machine: "
             f"cores that were busy then, with broker, sender ({senders} of a core) and reader ({readers}) "
             "beside the worker",
-            f"sender: librdkafka, acks=all, idempotent, zstd, linger {LINGER_MS} ms; reader: aiokafka with "
-            "its defaults, a consumer for each partition",
+            f"sender: librdkafka, acks=all, idempotent, zstd, linger {shape.linger} ms; reader: aiokafka "
+            "with its defaults, a consumer for each partition",
             "settings: Millrace's defaults",
             workload(seed),
         ],

@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 from app.sources.send import send as send_all
 from bench.expected import Expected, events
 from bench.feed import Feed
-from bench.sender import Sent, send
+from bench.sender import LINGER_MS, Sent, send
 from bench.service import Drain, Service
 from bench.worker import BenchError
 
@@ -63,7 +63,9 @@ class Load:
 
 
 @asynccontextmanager
-async def load(service: Service, helpers: Executor, feed: Feed, rate: float) -> AsyncIterator[Load]:
+async def load(
+    service: Service, helpers: Executor, feed: Feed, rate: float, linger: int = LINGER_MS
+) -> AsyncIterator[Load]:
     """Send a feed meanwhile, in another process.
 
     Args:
@@ -71,13 +73,14 @@ async def load(service: Service, helpers: Executor, feed: Feed, rate: float) -> 
         helpers: with a process that is free.
         feed: what.
         rate: events a second.
+        linger: see `bench.sender.send`.
 
     Raises:
         BenchError: the events are not in Kafka at the end, each once and in the partition that was foreseen.
     """
     start, offsets = time.monotonic_ns() + int(START_SECONDS * 1e9), await service.ends(service.source)
     running = Load(feed, rate, start, offsets, helpers)
-    sending = running.beside(send, service.kafka, service.source, feed.path, feed.count, rate, start)
+    sending = running.beside(send, service.kafka, service.source, feed.path, feed.count, rate, start, linger)
     try:
         yield running
         running.sent = await sending
@@ -106,10 +109,16 @@ async def fill(service: Service, count: int, seed: int, rate: float | None = Non
     return expected
 
 
-async def check(service: Service, expected: Expected) -> list[str]:
-    """Compare what came out with what must come out; no line is no difference."""
+async def check(service: Service, expected: Expected, workers: int = 1) -> list[str]:
+    """Compare what came out with what must come out; no line is no difference.
+
+    Args:
+        service: where it came out.
+        expected: what must.
+        workers: how many there were; among several, partitions change hands while all start.
+    """
     async with asyncio.timeout(CHECK_SECONDS):
-        return await expected.problems(service.kafka, service.prefix)
+        return await expected.problems(service.kafka, service.prefix, repeats=workers > 1)
 
 
 async def drain(
@@ -133,4 +142,4 @@ async def drain(
         for _ in range(workers):
             service.start()
         drained = await service.drained(count)
-        return drained, await check(service, expected)
+        return drained, await check(service, expected, workers)

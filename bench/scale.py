@@ -128,7 +128,7 @@ async def _capacity(
                 high = rate
             async for _ in service.marks(feeder.expected.records):
                 pass  # what is left over would be the next load's lag
-        return low, behind, await check(service, feeder.expected)
+        return low, behind, await check(service, feeder.expected, workers)
 
 
 def _name(workers: int) -> str:
@@ -170,6 +170,8 @@ def _publish(
         [
             "events per CPU-second: of all workers together, on a prefilled topic, from when each has its "
             f"share of the partitions to the end; medians of {len(first.drains)}",
+            "outputs: those of several workers are counted after repeats of the same origin are left out, as "
+            "Millrace promises them: while all start, partitions change hands",
             "standbys: by default another worker, where there is one, keeps a warm copy of each partition's "
             "state; without them (MILLRACE_STANDBYS=0) each event is worked on by one worker only",
             f"capacity: highest load, within {CLOSE:.0%}, whose lag grew by less than {FLAT_SHARE:.0%} of it "

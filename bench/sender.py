@@ -15,6 +15,7 @@ from bench.worker import BenchError
 TICK_SECONDS = 0.001
 # An event that leaves later than so much after it was due is counted as late.
 LATE_SECONDS = 0.005
+# What a producer that cares for latency sets; librdkafka's default is 5.
 LINGER_MS = 1
 # What may wait for the broker: a sender that had to wait itself would be no open loop.
 BUFFER_KBYTES = 2**20
@@ -39,7 +40,9 @@ class Sent:
     cpu: float
 
 
-def send(kafka: str, topic: str, path: Path, count: int, rate: float, start: int) -> Sent:
+def send(
+    kafka: str, topic: str, path: Path, count: int, rate: float, start: int, linger: int = LINGER_MS
+) -> Sent:
     """Send a feed, and wait until Kafka has it.
 
     Args:
@@ -49,6 +52,7 @@ def send(kafka: str, topic: str, path: Path, count: int, rate: float, start: int
         count: number of its events.
         rate: events a second; event n is due n / rate seconds after the start.
         start: the monotonic clock's nanoseconds when the first is due.
+        linger: milliseconds that an event may wait for others, to leave with them.
 
     Raises:
         BenchError: Kafka does not take them.
@@ -58,7 +62,7 @@ def send(kafka: str, topic: str, path: Path, count: int, rate: float, start: int
         "enable.idempotence": True,
         "acks": "all",
         "compression.type": "zstd",
-        "linger.ms": LINGER_MS,
+        "linger.ms": linger,
         "partitioner": "murmur2_random",  # as Kafka's own clients choose
         "queue.buffering.max.messages": 0,
         "queue.buffering.max.kbytes": BUFFER_KBYTES,
