@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from bench.service import Service
 
 LOOK_SECONDS = 0.25
-# Events are taken in batches: a line through a lag that stays is never quite level.
-FLAT_SHARE = 0.02
-# Neither matters the growth of a lag that is never more than what comes in so long.
-SHORT_SECONDS = 0.3
+# Events are taken in batches, so a line through a lag that stays is never quite level: in the time that is
+# watched it may rise by what comes in so long.
+RISE_SECONDS = 0.3
 
 
 @dataclass(frozen=True)
@@ -20,17 +19,17 @@ class Lag:
 
     Attributes:
         mean: events that were sent and not yet in the state.
-        peak: the most of them.
         growth: what it grew by, events a second.
+        seconds: length of the stretch.
     """
 
     mean: float
-    peak: float
     growth: float
+    seconds: float
 
     def flat(self, rate: float) -> bool:
         """Whether it stays, where so many events a second come."""
-        return self.growth < FLAT_SHARE * rate or self.peak < SHORT_SECONDS * rate
+        return self.growth * self.seconds < RISE_SECONDS * rate
 
 
 async def lag(service: Service, seconds: float) -> Lag:
@@ -49,4 +48,4 @@ def fit(found: Sequence[tuple[float, int]]) -> Lag:
     mean = sum(lag for _, lag in found) / len(found)
     spread = sum((time - mean_time) ** 2 for time, _ in found)
     together = sum((time - mean_time) * (lag - mean) for time, lag in found)
-    return Lag(mean, max(lag for _, lag in found), together / spread if spread else 0.0)
+    return Lag(mean, together / spread if spread else 0.0, found[-1][0] - found[0][0])

@@ -11,7 +11,7 @@ import click
 
 from bench.command import Bench, bench, helpers, leave, table, verdict, workload
 from bench.feed import Feeder
-from bench.lag import FLAT_SHARE, SHORT_SECONDS, lag
+from bench.lag import RISE_SECONDS, Lag, lag
 from bench.load import check, drain, load
 from bench.service import Drain, Service
 
@@ -21,6 +21,8 @@ SPREAD = 0.15
 # The highest load is looked for up to this multiple of the drain rate, and this closely.
 BEYOND = 1.25
 CLOSE = 0.05
+# What else the machine does at times must not end the search too low.
+TRIES = 2
 
 
 @dataclass(frozen=True)
@@ -115,20 +117,28 @@ async def _capacity(
         low = behind = 0.0
         while high - low > CLOSE * high:
             rate = (low + high) / 2
-            click.echo(f"{_name(workers)}, {rate:,.0f} events/s: ", nl=False, err=True)
-            feed = await asyncio.to_thread(feeder.feed, folder / "feed", int((warm + seconds) * rate))
-            async with load(service, pool, feed, rate) as running:
-                await running.until(warm)
-                found = await lag(service, seconds - 1)
-            flat = found.flat(rate)
-            click.echo(f"lag {found.mean:,.0f}, {found.growth:+,.0f}/s", err=True)
-            if flat:
-                low, behind = rate, found.mean / rate
+            for _ in range(TRIES):
+                click.echo(f"{_name(workers)}, {rate:,.0f} events/s: ", nl=False, err=True)
+                found = await _try(service, pool, feeder, folder / "feed", rate, warm, seconds)
+                click.echo(f"lag {found.mean:,.0f}, {found.growth:+,.0f}/s", err=True)
+                if found.flat(rate):
+                    low, behind = rate, found.mean / rate
+                    break
             else:
                 high = rate
-            async for _ in service.marks(feeder.expected.records):
-                pass  # what is left over would be the next load's lag
         return low, behind, await check(service, feeder.expected, workers)
+
+
+async def _try(
+    service: Service, pool: Executor, feeder: Feeder, path: Path, rate: float, warm: float, seconds: float
+) -> Lag:
+    feed = await asyncio.to_thread(feeder.feed, path, int((warm + seconds) * rate))
+    async with load(service, pool, feed, rate) as running:
+        await running.until(warm)
+        found = await lag(service, seconds - 1)
+    async for _ in service.marks(feeder.expected.records):
+        pass  # what is left over would be the next load's lag
+    return found
 
 
 def _name(workers: int) -> str:
@@ -174,9 +184,9 @@ def _publish(
             "Millrace promises them: while all start, partitions change hands",
             "standbys: by default another worker, where there is one, keeps a warm copy of each partition's "
             "state; without them (MILLRACE_STANDBYS=0) each event is worked on by one worker only",
-            f"capacity: highest load, within {CLOSE:.0%}, whose lag grew by less than {FLAT_SHARE:.0%} of it "
-            f"in {seconds:.0f} s after {warm:.0f} s, or was never more than what comes in "
-            f"{1000 * SHORT_SECONDS:.0f} ms; the sender does not wait for the workers",
+            f"capacity: highest load, within {CLOSE:.0%}, whose lag grew by less than what comes in "
+            f"{1000 * RISE_SECONDS:.0f} ms, in {seconds:.0f} s after {warm:.0f} s, at the first or second "
+            "try; the sender does not wait for the workers",
             "wall rates, drain and capacity, mean little where the workers, the broker and the sender share "
             "few cores: more workers cannot be faster than the machine; CPU per event says what they cost",
             "settings: Millrace's defaults, but for 8 partitions",

@@ -49,7 +49,7 @@ def test_probes_are_first_sightings_and_not_too_early(tmp_path):
 
 
 def test_a_lag_that_grows_is_not_flat():
-    assert fit([(0, 1000), (1, 1300), (2, 1600)]) == Lag(mean=1300, peak=1600, growth=300)
+    assert fit([(0, 1000), (1, 1300), (2, 1600)]) == Lag(mean=1300, growth=300, seconds=2)
     assert not fit([(0, 1000), (1, 1300), (2, 1600)]).flat(2000)
     assert fit([(0, 1000), (1, 1300), (2, 1000)]).flat(2000)
     assert fit([(0, 100), (1, 200), (2, 300)]).flat(2000), "so little is no backlog"
