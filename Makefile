@@ -2,14 +2,15 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .venv/.ready
+PLOTS := .venv/.ready-bench
 LOCK := $(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml
 PATHS := app agents models tables tests bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint types format lock chaos soak bench bench-full bench-state clean
+.PHONY: help setup run test check lint types format lock chaos soak bench bench-full bench-state bench-latency bench-scale bench-growth bench-http clean
 
 help: ## say what there is
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
 setup: $(SETUP) ## make the environment in .venv
 
@@ -44,6 +45,7 @@ lock: $(SETUP) ## pin the dependencies anew, with hashes
 	@$(LOCK) -o requirements.lock
 	@$(LOCK) --extra dev -o requirements-dev.lock
 	@$(subst pyproject.toml,bench/peers/requirements.in,$(LOCK)) --python-version 3.11 -o bench/peers/requirements.txt
+	@$(LOCK) --extra dev --extra bench -c requirements-dev.lock -o requirements-bench.lock
 
 chaos: $(SETUP) ## every fault that the service must survive, one test each (half an hour)
 	@$(BIN)/pytest tests/chaos -s -m "not soak"
@@ -57,9 +59,24 @@ bench: $(SETUP) ## drain rate beside Kafka Streams, a loop by hand and plain Fau
 bench-full: $(SETUP) ## the same with all peers and both workloads, medians of three (an hour)
 	@$(BIN)/python -m bench --every --workload all --repeat 3 --events 1000000 --slow-events 40000
 
-bench-state: $(SETUP) ## restore rate, and memory for ten million identities
+bench-state: $(SETUP) ## restore rate of a state log
 	@$(BIN)/python -m bench.restore
-	@$(BIN)/python -m bench.memory
+
+$(PLOTS): $(SETUP) requirements-bench.lock
+	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements-bench.lock
+	@touch $@
+
+bench-latency: $(PLOTS) ## latency at 10 to 90 % of a worker's capacity
+	@$(BIN)/python -m bench.latency
+
+bench-scale: $(PLOTS) ## CPU per event and capacity of 1, 2 and 4 workers (half an hour)
+	@$(BIN)/python -m bench.scale
+
+bench-growth: $(PLOTS) ## throughput and memory at 1 to 20 million live ids, and their restore (half an hour)
+	@$(BIN)/python -m bench.growth
+
+bench-http: $(PLOTS) ## the views under half of a worker's capacity; needs wrk
+	@$(BIN)/python -m bench.http
 
 clean: ## remove the environment and all state
 	@if [ -x $(BIN)/millrace ]; then $(BIN)/millrace kafka down; fi

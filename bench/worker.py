@@ -57,8 +57,15 @@ class Worker:
 
     def peak_rss(self) -> int:
         """The largest part of memory that it and its children have held, each by itself, in bytes."""
+        return self._memory("VmHWM")
+
+    def rss(self) -> int:
+        """The memory that it and its children hold now, in bytes."""
+        return self._memory("VmRSS")
+
+    def _memory(self, field: str) -> int:
         self.check()
-        return sum(map(_peak_rss, self._tree()))
+        return sum(_memory(pid, field) for pid in self._tree())
 
     def stop(self) -> None:
         """End it: with SIGTERM, and with SIGKILL after `STOP_SECONDS`."""
@@ -92,10 +99,10 @@ def _cpu_ticks(pid: int) -> int:
     return sum(map(int, fields[11:15]))
 
 
-def _peak_rss(pid: int) -> int:
+def _memory(pid: int, field: str) -> int:
     try:
         lines = Path("/proc", str(pid), "status").read_text().splitlines()
     except (FileNotFoundError, ProcessLookupError):
         return 0
     # A process that has ended, but was not waited for, has no memory.
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:")), 0)

@@ -1,0 +1,175 @@
+"""What the measuring commands have in common: a Kafka, helpers, errors for people, and the printed result."""
+
+import logging
+import os
+import platform
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from multiprocessing import active_children, get_context
+from pathlib import Path
+
+import click
+from aiokafka.errors import KafkaError
+
+from app.admin import TopicError
+from app.kafka import KafkaUnavailable
+from app.sources.batches import SendError
+from bench.__main__ import RESULTS
+from bench.contestants import MILLRACE_PACKAGES
+from bench.expected import WORKLOAD
+from bench.kafka import kafka_of
+from bench.report import machine
+from bench.worker import BenchError
+
+# Long enough that each of them gets something to do.
+HELPER_SECONDS = 0.3
+
+Rows = Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a command works with.
+
+    Attributes:
+        kafka: addresses, host:port with commas.
+        kind: which Kafka it is.
+        folder: existing, empty; it is deleted afterwards.
+        name: of the files in bench/results, without their endings.
+        began: when.
+        load: the machine's load average of the minute before.
+    """
+
+    kafka: str
+    kind: str
+    folder: Path
+    name: str
+    began: datetime
+    load: float
+
+    def publish(self, title: str, body: Sequence[str], conditions: Sequence[str]) -> None:
+        """Print the result as Markdown, and write it to bench/results.
+
+        Args:
+            title: what was measured.
+            body: lines of Markdown.
+            conditions: what one must know to judge it, a sentence each; machine and versions are added.
+        """
+        lines = [
+            f"# {title}, {self.began:%Y-%m-%d %H:%M} UTC",
+            "",
+            *body,
+            "",
+            f"- machine: {machine()}; load {self.load:.1f} before",
+            f"- versions: Python {platform.python_version()}, Kafka {self.kind}, {MILLRACE_PACKAGES()}",
+            *(f"- {line}" for line in conditions),
+        ]
+        text = "\n".join(lines)
+        self.path(".md").write_text(f"{text}\n")
+        click.echo(f"\n{text}")
+
+    def path(self, ending: str) -> Path:
+        """Path of a file of the result."""
+        RESULTS.mkdir(exist_ok=True)
+        return RESULTS / f"{self.began:%Y-%m-%d}-{self.name}{ending}"
+
+
+@contextmanager
+def bench(name: str) -> Iterator[Bench]:
+    """Have a real Kafka and a folder; what goes wrong ends the command with a message.
+
+    Args:
+        name: of the result.
+    """
+    if not Path("/proc/self/stat").exists():
+        raise click.ClickException("CPU time and memory are read from /proc: run it on Linux.")
+    # What was started is stopped, whichever it is. Shells start background jobs with SIGINT ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` does
+            signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+    # It tells of what it tries again; what it gives up is raised.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    began, load = datetime.now(UTC), os.getloadavg()[0]
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="millrace-bench-") as folder,
+            kafka_of(folder) as (kafka, kind),
+            tempfile.TemporaryDirectory(dir=folder) as data,
+        ):
+            yield Bench(kafka, kind, Path(data), name, began, load)
+    except TimeoutError:
+        raise click.ClickException("Kafka did not answer in time.") from None
+    except (BenchError, KafkaError, KafkaUnavailable, SendError, TopicError) as exc:
+        raise click.ClickException(str(exc)) from None
+
+
+@contextmanager
+def helpers(count: int) -> Iterator[ProcessPoolExecutor]:
+    """Have processes beside this one: senders and readers that must not wait for each other.
+
+    Args:
+        count: how many.
+    """
+    pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_deaf)
+    try:
+        list(pool.map(time.sleep, [HELPER_SECONDS] * count))  # so that they have started
+        yield pool
+    finally:
+        for process in active_children():
+            process.terminate()
+        pool.shutdown(cancel_futures=True)
+
+
+def _deaf() -> None:
+    """Leave Ctrl-C to the process that started us."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def table(rows: Rows) -> list[str]:
+    """Write rows, the first of them the head, as a Markdown table: the first column left, others right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        f"| {name.ljust(widths[0])} | "
+        + " | ".join(cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
+        + " |"
+        for name, *cells in rows
+    ]
+    rule = "|".join(["-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:])])
+    return [lines[0], f"|{rule}|", *lines[1:]]
+
+
+def workload(seed: int, rate: str = f"{WORKLOAD['rate']:,}") -> str:
+    """Say what the events are.
+
+    Args:
+        seed: theirs.
+        rate: events a second of event time.
+    """
+    return (
+        f"events: made up, seed {seed}, {rate} a second of event time, {WORKLOAD['duplicates']:.0%} "
+        f"repeated, {WORKLOAD['invalid']:.0%} invalid, {WORKLOAD['late']:.0%} late, "
+        f"{WORKLOAD['users']:,} users, {WORKLOAD['pages']:,} pages"
+    )
+
+
+def verdict(problems: Sequence[str]) -> list[str]:
+    """Say whether the outputs were right; if not, the result is void."""
+    return [f"VOID: {line}" for line in problems] or [
+        "The outputs are right: each valid event enriched once, each invalid one a dead letter, the views of "
+        "each page in each minute."
+    ]
+
+
+def leave(problems: Sequence[str]) -> None:
+    """End with an exit code that says whether the outputs were right."""
+    if problems:
+        sys.exit(1)

@@ -1,0 +1,280 @@
+"""How long an event takes: `python -m bench.latency`."""
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from importlib.util import find_spec
+from math import ceil
+from pathlib import Path
+
+import click
+
+from bench.command import Bench, bench, helpers, leave, table, verdict, workload
+from bench.cores import busy_seconds
+from bench.feed import Feeder
+from bench.load import Load, check, drain, load
+from bench.plot import draw
+from bench.prober import Probed, probe
+from bench.reader import Arrivals, read
+from bench.sender import LATE_SECONDS, LINGER_MS, Sent
+from bench.service import Service
+from bench.worker import BenchError
+
+PROBES = 20  # a second
+QUANTILES = (0.5, 0.95, 0.99, 1.0)
+NAMES = ("p50", "p95", "p99", "max")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A load: its parts in seconds, and its sender.
+
+    Attributes:
+        warm: before anything is measured.
+        read: the events that are due in it count for the latency to Kafka.
+        ask: the events that are due in it may be probes for the latency to HTTP.
+        linger: milliseconds that the sender lets an event wait for others.
+    """
+
+    warm: float
+    read: float
+    ask: float
+    linger: int
+
+    @property
+    def total(self) -> float:
+        """Length of the load."""
+        return self.warm + self.read + self.ask
+
+
+@dataclass(frozen=True)
+class Level:
+    """What was measured at one load.
+
+    Attributes:
+        share: of the capacity.
+        rate: events a second that were due.
+        kafka: seconds from when an event was due until it was read enriched, ascending.
+        probed: the same over HTTP.
+        sent: what the sender did.
+        worker: share of a core that the worker used.
+        machine: share of all cores that were busy.
+        reader: share of a core that the reader used.
+    """
+
+    share: float
+    rate: float
+    kafka: Sequence[float]
+    probed: Probed
+    sent: Sent
+    worker: float
+    machine: float
+    reader: float
+
+
+@click.command()
+@click.option("--capacity-events", type=click.IntRange(10_000), default=1_000_000, show_default=True)
+@click.option("--shares", default="10,25,50,75,90", show_default=True, help="Loads, in % of the capacity.")
+@click.option("--warm-seconds", type=click.IntRange(1), default=5, show_default=True)
+@click.option("--seconds", type=click.IntRange(1), default=20, show_default=True, help="Of each load.")
+@click.option(
+    "--ask-seconds", type=click.IntRange(1), default=10, show_default=True, help="Of HTTP probes after it."
+)
+@click.option(
+    "--linger-ms",
+    type=click.IntRange(0),
+    default=LINGER_MS,
+    show_default=True,
+    help="How long the sender lets an event wait for others; it is part of the latency.",
+)
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of the events.")
+def main(
+    *,
+    capacity_events: int,
+    shares: str,
+    warm_seconds: int,
+    seconds: int,
+    ask_seconds: int,
+    linger_ms: int,
+    seed: int,
+) -> None:
+    """Measure the latency of one worker under loads that do not wait for it.
+
+    First its drain rate on a prefilled topic, the capacity. Then, at each share of it, from when an event is
+    due to be sent to when an ordinary consumer has read it enriched, and to when its id is in the table
+    `seen` over HTTP.
+    """
+    try:
+        wanted = [int(share) / 100 for share in shares.split(",")]
+    except ValueError:
+        raise click.BadParameter("write percentages with commas: 10,25,50") from None
+    if find_spec("matplotlib") is None:
+        raise click.ClickException("there is no matplotlib for the plot: run it with `make bench-latency`")
+    shape = Shape(warm_seconds, seconds, ask_seconds, linger_ms)
+    with bench("latency") as on:
+        capacity, levels, problems = asyncio.run(_measure(on, capacity_events, wanted, shape, seed))
+        _publish(on, capacity, levels, problems, shape, seed)
+    leave(problems)
+
+
+async def _measure(
+    on: Bench, count: int, shares: Sequence[float], shape: Shape, seed: int
+) -> tuple[float, list[Level], list[str]]:
+    click.echo(f"capacity: {count:,} events… ", nl=False, err=True)
+    drained, problems = await drain(on.kafka, on.folder / "capacity", count, seed)
+    click.echo(f"{drained.rate:,.0f}/s", err=True)
+    levels = []
+    async with Service(on.kafka, on.folder) as service:
+        service.start()
+        feeder = Feeder(seed, service.partitions)
+        await service.ready()
+        with helpers(3) as pool:
+            for share in shares:
+                click.echo(f"{share:.0%}… ", nl=False, err=True)
+                level = await _level(service, pool, feeder, share, share * drained.rate, shape, on.folder)
+                click.echo(f"p99 {1000 * _quantile(level.kafka, 0.99):,.0f} ms", err=True)
+                levels.append(level)
+                if level.probed.missing:
+                    problems.append(f"{level.probed.missing} events were never visible over HTTP")
+        return drained.rate, levels, problems + await check(service, feeder.expected)
+
+
+async def _level(
+    service: Service,
+    pool: Executor,
+    feeder: Feeder,
+    share: float,
+    rate: float,
+    shape: Shape,
+    folder: Path,
+) -> Level:
+    first = shape.warm + shape.read
+    # Half a second short of the end: for one that is no first sighting the next is taken.
+    probes = [int((first + n / PROBES) * rate) for n in range(int(PROBES * shape.ask) - PROBES // 2)]
+    path, count = folder / "feed", int(shape.total * rate)
+    feed = await asyncio.to_thread(feeder.feed, path, count, probes)
+    outputs = await service.ends(service.output)
+    async with load(service, pool, feed, rate, shape.linger) as running:
+        reading = running.beside(read, service.kafka, service.output, outputs, feed.outputs)
+        dues = [(running.due(number), key) for number, key in feed.probes]
+        asking = running.beside(probe, f"{service.urls[0]}/tables/seen/", dues)
+        await running.until(shape.warm)
+        worker, machine = service.workers[0].cpu_seconds(), busy_seconds()
+        await running.until(first)
+        worker = service.workers[0].cpu_seconds() - worker
+        machine = busy_seconds() - machine
+    arrivals, probed = await asyncio.gather(reading, asking)
+    path.unlink()
+    assert running.sent is not None
+    latencies = await asyncio.to_thread(_latencies, running, arrivals, shape)
+    if not latencies:
+        raise BenchError("no enriched event was read")
+    return Level(
+        share,
+        rate,
+        latencies,
+        probed,
+        running.sent,
+        worker / shape.read,
+        machine / shape.read,
+        arrivals.cpu_seconds / shape.total,
+    )
+
+
+def _latencies(running: Load, arrivals: Arrivals, shape: Shape) -> list[float]:
+    first, last = shape.warm * running.rate, (shape.warm + shape.read) * running.rate
+    numbers, offsets = running.feed.numbers, running.offsets
+    found = []
+    for partition, offset, came in zip(arrivals.partitions, arrivals.offsets, arrivals.times, strict=True):
+        number = numbers[partition][offset - offsets[partition]]
+        if first <= number < last:
+            found.append((came - running.due(number)) / 1e9)
+    return sorted(found)
+
+
+def _quantile(ascending: Sequence[float], share: float) -> float:
+    """Return the smallest value that so large a share of the values does not exceed."""
+    return ascending[max(0, ceil(share * len(ascending)) - 1)]
+
+
+def _publish(
+    on: Bench,
+    capacity: float,
+    levels: Sequence[Level],
+    problems: Sequence[str],
+    shape: Shape,
+    seed: int,
+) -> None:
+    plot = on.path(".svg")
+    by_level = [
+        [
+            [1000 * _quantile(found, share) for share in QUANTILES]
+            for found in (x.kafka, sorted(x.probed.latencies))
+        ]
+        for x in levels
+    ]
+    draw(
+        plot,
+        [100 * level.share for level in levels],
+        {
+            "to a consumer of the enriched events": [kafka for kafka, _ in by_level],
+            "to the table over HTTP": [http for _, http in by_level],
+        },
+        NAMES,
+    )
+    rows = [
+        [
+            "load",
+            "events/s",
+            "sent/s",
+            "late",
+            *NAMES,
+            *(f"HTTP {name}" for name in NAMES),
+            "worker",
+            "machine",
+        ]
+    ]
+    for level, (kafka, http) in zip(levels, by_level, strict=True):
+        rows.append(
+            [
+                f"{level.share:.0%}",
+                f"{level.rate:,.0f}",
+                f"{level.sent.rate:,.0f}",
+                f"{level.sent.late:,}",
+                *(f"{value:,.1f}" for value in (*kafka, *http)),
+                f"{level.worker:.0%}",
+                f"{level.machine:.2f}",
+            ]
+        )
+    latest = max(level.sent.latest for level in levels)
+    asked = ", ".join(f"{level.probed.asked / shape.ask:,.0f}" for level in levels)
+    senders = ", ".join(f"{level.sent.cpu:.0%}" for level in levels)
+    readers = ", ".join(f"{level.reader:.0%}" for level in levels)
+    on.publish(
+        "Latency of one worker",
+        [*table(rows), "", f"![]({plot.name})", "", *verdict(problems)],
+        [
+            f"loads: shares of {capacity:,.0f} events/s, which one worker has drained from a prefilled topic "
+            "just before",
+            "latency: milliseconds, from the moment when an event was due to be sent, whenever it was, to "
+            f"when a consumer had it enriched (all events of {shape.read:.0f} s after {shape.warm:.0f} s "
+            f"of the load), and to when its id was found in the table `seen` over HTTP ({PROBES} events a "
+            f"second of the {shape.ask:.0f} s after these)",
+            "HTTP: a probe is asked for at once and then again after 1 ms, or 5 % of the time waited so far; "
+            f"questions a second: {asked}. They cost the worker, so they have a time of their own",
+            f"late: events that left more than {1000 * LATE_SECONDS:.0f} ms after they were due; the latest "
+            f"was {1000 * latest:,.0f} ms late",
+            "worker: share of a core that it used while the latency to the consumer was measured; machine: "
+            f"cores that were busy then, with broker, sender ({senders} of a core) and reader ({readers}) "
+            "beside the worker",
+            f"sender: librdkafka, acks=all, idempotent, zstd, linger {shape.linger} ms; reader: aiokafka "
+            "with its defaults, a consumer for each partition",
+            "settings: Millrace's defaults",
+            workload(seed),
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m bench.latency")

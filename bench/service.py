@@ -1,0 +1,262 @@
+"""Millrace in topics of its own: its workers, and how far they are."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import httpx
+from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.structs import TopicPartition
+
+from app.kafka.net import choose_port
+from bench.worker import ROOT, BenchError, Worker
+
+COMMAND_SECONDS = 60
+LOOK_SECONDS = 0.2
+# Without any progress for so long there is no result; a start is within it.
+STALL_SECONDS = 90.0
+PARTITIONS = 4
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How far the workers are.
+
+    Attributes:
+        events: number of events whose state is committed.
+        seconds: when, on the monotonic clock.
+        cpu_seconds: CPU time of all workers so far.
+    """
+
+    events: int
+    seconds: float
+    cpu_seconds: float
+
+
+@dataclass(frozen=True)
+class Drain:
+    """What lies between two marks; see `Mark`."""
+
+    events: int
+    seconds: float
+    cpu_seconds: float
+
+    @classmethod
+    def between(cls, first: Mark, last: Mark) -> "Drain":
+        """Take the differences.
+
+        Raises:
+            BenchError: there is nothing between them.
+        """
+        if last.events <= first.events or last.cpu_seconds <= first.cpu_seconds:
+            raise BenchError(f"{last.events:,} events were done at the first look: give more")
+        return cls(
+            last.events - first.events, last.seconds - first.seconds, last.cpu_seconds - first.cpu_seconds
+        )
+
+    @property
+    def rate(self) -> float:
+        """Events a second."""
+        return self.events / self.seconds
+
+    @property
+    def cpu_rate(self) -> float:
+        """Events a CPU-second of all workers."""
+        return self.events / self.cpu_seconds
+
+
+class Service:
+    """Workers with default settings, on topics that are deleted afterwards.
+
+    Args:
+        kafka: addresses, host:port with commas.
+        folder: for the workers' data and logs; made if missing.
+        settings: Millrace's settings where they differ from the defaults, by the variables' names.
+
+    Attributes:
+        kafka: as given.
+        prefix: of all its topics.
+        source: topic of the raw events.
+        output: topic of the enriched events.
+        partitions: number of partitions of each.
+        workers: those that run.
+        urls: where they are asked, in the same order.
+    """
+
+    def __init__(self, kafka: str, folder: Path, **settings: str) -> None:
+        folder.mkdir(exist_ok=True)
+        self.kafka = kafka
+        self.prefix = f"bench-{uuid.uuid4().hex[:8]}."
+        self.source, self.output = f"{self.prefix}activity.raw", f"{self.prefix}activity.enriched"
+        self.partitions = int(settings.get("MILLRACE_PARTITIONS", PARTITIONS))
+        self.workers: list[Worker] = []
+        self.urls: list[str] = []
+        self._folder = folder
+        # Nothing is tuned, also not by who calls us.
+        env = {name: value for name, value in os.environ.items() if not name.startswith("MILLRACE_")}
+        self._env = env | {
+            "KAFKA_BOOTSTRAP_SERVERS": kafka,
+            "MILLRACE_TOPIC_PREFIX": self.prefix,
+            "MILLRACE_APP_ID": f"{self.prefix}app",
+            "MILLRACE_STATE_DIR": str(folder),
+            **settings,
+        }
+        self._stack = AsyncExitStack()
+        self._consumer: Any = None
+
+    async def __aenter__(self) -> "Service":
+        """Create the topics."""
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._delete_topics)
+            await asyncio.to_thread(self._create_topics)
+            self._http = await stack.enter_async_context(httpx.AsyncClient(timeout=30))
+            self._consumer = AIOKafkaConsumer(bootstrap_servers=self.kafka, enable_auto_commit=False)
+            await self._consumer.start()
+            stack.push_async_callback(self._consumer.stop)
+            stack.push_async_callback(self.stop)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop the workers and delete the topics."""
+        await self._stack.aclose()
+
+    def start(self) -> Worker:
+        """Start a further worker."""
+        name, port = str(len(self.workers)), choose_port(None, None)
+        env = self._env | {"MILLRACE_WORKER": name, "MILLRACE_WEB_PORT": str(port)}
+        worker = Worker("app", env, self._folder / f"worker-{name}.log")
+        self.workers.append(worker)
+        self.urls.append(f"http://127.0.0.1:{port}")
+        return worker
+
+    async def stop(self) -> None:
+        """Stop all workers at once."""
+        workers = list(self.workers)
+        self.workers.clear()
+        self.urls.clear()
+        await asyncio.gather(*(asyncio.to_thread(worker.stop) for worker in workers))
+
+    async def lose_state(self) -> None:
+        """Delete what stopped workers have on the disk."""
+        await asyncio.to_thread(shutil.rmtree, self._folder / "data")
+
+    async def ready(self) -> None:
+        """Wait until all workers are at work, and each has its share of the partitions.
+
+        Raises:
+            BenchError: it takes too long, or a worker has ended.
+        """
+        deadline = time.monotonic() + STALL_SECONDS
+        while not await self._settled():
+            if time.monotonic() > deadline:
+                raise BenchError(f"not ready after {STALL_SECONDS:.0f} s:\n{self.workers[0].last_words()}")
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def ask(self, path: str, worker: int = 0) -> dict[str, Any]:
+        """Ask a worker for a view; an empty answer is none, since it listens not yet."""
+        try:
+            return dict((await self._http.get(f"{self.urls[worker]}{path}")).json())
+        except httpx.TransportError:
+            self.workers[worker].check()
+            return {}
+
+    async def mark(self) -> Mark:
+        """Look how far the workers are."""
+        healths = await asyncio.gather(*(self.ask("/health", n) for n in range(len(self.workers))))
+        done = sum(part["offset"] or 0 for health in healths for part in self._parts(health))
+        return Mark(done, time.monotonic(), sum(worker.cpu_seconds() for worker in self.workers))
+
+    async def lag(self) -> int:
+        """Count the events that are in the source topic and not in the state."""
+        ends = await self.ends(self.source)
+        return sum(ends.values()) - (await self.mark()).events
+
+    async def ends(self, topic: str) -> dict[int, int]:
+        """Offset after the last record, by partition."""
+        partitions = [TopicPartition(topic, number) for number in range(self.partitions)]
+        async with asyncio.timeout(STALL_SECONDS):
+            ends = await self._consumer.end_offsets(partitions)
+        return {partition.partition: end for partition, end in ends.items()}
+
+    async def drained(self, total: int) -> Drain:
+        """Wait until a number of events is in the state, from the beginning of the topic.
+
+        Returns:
+            From the first look that found all workers at work, and some events done, to the end.
+
+        Raises:
+            BenchError: a worker ended, or all stand still, or there was nothing to see.
+        """
+        await self.ready()
+        marks = [mark async for mark in self.marks(total) if mark.events]
+        return Drain.between(marks[0], marks[-1])
+
+    async def marks(self, total: int) -> AsyncIterator[Mark]:
+        """Look again and again, until a number of events is in the state.
+
+        Raises:
+            BenchError: a worker ended, or all stand still.
+        """
+        last = await self.mark()
+        yield last
+        moved = last.seconds
+        while last.events < total:
+            await asyncio.sleep(LOOK_SECONDS)
+            mark = await self.mark()
+            if mark.events > last.events:
+                moved = mark.seconds
+                yield mark
+            if mark.seconds - moved > STALL_SECONDS:
+                raise BenchError(
+                    f"{last.events:,} of {total:,} events for {STALL_SECONDS:.0f} s:\n"
+                    f"{self.workers[0].last_words()}"
+                )
+            last = mark
+
+    async def _settled(self) -> bool:
+        share = self.partitions // len(self.workers)
+        for worker in range(len(self.workers)):
+            health = await self.ask("/health", worker)
+            if health.get("status") != "ok" or len(self._parts(health)) < share:
+                return False
+        return True
+
+    def _parts(self, health: dict[str, Any]) -> list[dict[str, Any]]:
+        return [p for p in health.get("partitions", ()) if p["partition"].startswith(f"{self.source}/")]
+
+    def _create_topics(self) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "app", "topics"],
+            cwd=ROOT,
+            env=self._env,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=COMMAND_SECONDS,
+        )
+        if done.returncode:
+            raise BenchError(f"`millrace topics` failed: {done.stdout}{done.stderr}")
+
+    async def _delete_topics(self) -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.kafka)
+        await admin.start()
+        try:
+            await admin.delete_topics(
+                [name for name in await admin.list_topics() if name.startswith(self.prefix)]
+            )
+        finally:
+            await admin.close()

@@ -1,0 +1,64 @@
+import marshal
+
+import orjson
+import pytest
+
+from app.engine.producer import partition_for
+from bench.command import table
+from bench.feed import CHUNK, Feeder
+from bench.lag import Lag, fit
+from bench.latency import _quantile
+
+
+def messages(path):
+    with path.open("rb") as file:
+        while True:
+            try:
+                yield from marshal.load(file)
+            except EOFError:
+                return
+
+
+def test_a_feed_holds_what_it_says(tmp_path):
+    feeder = Feeder(1, 4)
+    first = feeder.feed(tmp_path / "first", CHUNK + 1, probes=[10, 500])
+    second = feeder.feed(tmp_path / "second", 700)
+    sent = [list(messages(feed.path)) for feed in (first, second)]
+
+    assert [len(part) for part in sent] == [CHUNK + 1, 700]
+    assert feeder.expected.records == CHUNK + 701
+    assert first.outputs + second.outputs == len(feeder.expected.ids)
+    for feed, part in zip((first, second), sent, strict=True):
+        for partition, numbers in feed.numbers.items():
+            assert [n for n, m in enumerate(part) if partition_for(m["key"], 4) == partition] == list(numbers)
+
+
+def test_probes_are_first_sightings_and_not_too_early(tmp_path):
+    feed = Feeder(1, 4).feed(tmp_path / "feed", 3000, probes=range(0, 2900, 10))
+    ids = []
+    for message in messages(feed.path):
+        try:
+            ids.append(orjson.loads(message["value"])["event_id"])
+        except (ValueError, KeyError, TypeError):
+            ids.append(None)
+
+    assert len(feed.probes) == 290
+    for (number, key), wanted in zip(feed.probes, range(0, 2900, 10), strict=True):
+        assert number >= wanted
+        assert ids.index(key) == number
+
+
+def test_a_lag_that_grows_is_not_flat():
+    assert fit([(0, 1000), (1, 1300), (2, 1600)]) == Lag(mean=1300, growth=300, seconds=2)
+    assert not fit([(0, 1000), (1, 1300), (2, 1600)]).flat(2000)
+    assert fit([(0, 1000), (1, 1300), (2, 1000)]).flat(2000)
+    assert fit([(0, 100), (1, 200), (2, 300)]).flat(2000), "so little is no backlog"
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.5, 50), (0.95, 95), (0.99, 99), (1.0, 100), (0.001, 1)])
+def test_quantiles(share, expected):
+    assert expected == _quantile(range(1, 101), share)
+
+
+def test_a_table_is_markdown():
+    assert table([["a", "b"], ["long", "1"]]) == ["| a    | b |", "|------|--:|", "| long | 1 |"]
