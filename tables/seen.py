@@ -246,7 +246,7 @@ class Sightings:
 
     def _fold(self, changes: Changes) -> None:
         table, out = self._table, self._out
-        changes.derived.update(self._rows)
+        changes.derived = {**changes.derived, **self._rows} if changes.derived else self._rows
         if self._rows or self._duplicates:
             first, duplicates = table.counts(out.read([table.counts_key])[0])
             counts = (first + len(self._rows), duplicates + self._duplicates)

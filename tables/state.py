@@ -42,7 +42,6 @@ class State(Replica):
     def __init__(self, log: Log, store: Store, tables: Iterable[Table]) -> None:
         super().__init__(log.topic_id, store, tables)
         self._log = log
-        self._pending: dict[bytes, bytes | None] = {}
         self._staged: list[Changes] = []
         self.cache: dict[bytes, Any] = {}
         self.epoch = -1
@@ -52,7 +51,6 @@ class State(Replica):
 
         What was staged and not committed is dropped.
         """
-        self._pending.clear()
         self._staged.clear()
         self.cache.clear()
         self.epoch = await self._log.append([Entry(FENCE, b"", [])])
@@ -104,18 +102,18 @@ class State(Replica):
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """Read rows as they are after all that was staged; None stands for one that is not there."""
-        rows, pending = self._store.get_many(keys), self._pending
-        if pending:
-            for i, key in enumerate(keys):
-                if key in pending:
-                    rows[i] = pending[key]
-        return rows
+        found = self._store.get_many(keys)
+        for changes in self._staged:
+            for changed in (changes.rows, changes.derived):
+                if changed:
+                    for i, key in enumerate(keys):
+                        if key in changed:
+                            found[i] = changed[key]
+        return found
 
     def stage(self, changes: Changes) -> None:
         """Make changes visible to the batches that follow, before they are committed."""
         self._staged.append(changes)
-        self._pending.update(changes.rows)
-        self._pending.update(changes.derived)
 
     async def commit(self, changes: Changes, position: Position) -> None:
         """Append the changes and the position to the log as one batch, then apply them.
@@ -149,16 +147,3 @@ class State(Replica):
     def applied(self, staged: Sequence[Changes]) -> None:
         """Forget staged changes, oldest first, that have been committed."""
         del self._staged[: len(staged)]
-        if not self._staged:
-            self._pending.clear()
-            return
-        pending = self._pending
-        for changes in staged:
-            for changed in (changes.rows, changes.derived):
-                for key, value in changed.items():
-                    # The same object: no later change of the key is waiting. (None is always the same.)
-                    if pending.get(key, self) is value and not (value is None and self._is_staged(key)):
-                        del pending[key]
-
-    def _is_staged(self, key: bytes) -> bool:
-        return any(key in changes.rows or key in changes.derived for changes in self._staged)

@@ -286,9 +286,11 @@ class Partition:
 
     async def _commit_first(self, count: int) -> None:
         group = [self._queue[i] for i in range(count)]
-        changes = self.engine.wiring.new_changes()
-        for staged in group:
-            changes.update(staged.changes)
+        changes = group[0].changes
+        if count > 1:
+            changes = self.engine.wiring.new_changes()
+            for staged in group:
+                changes.update(staged.changes)
         last = group[-1]
         position = self.engine.wiring.position(
             {self.source.topic: last.position}, last.watermark, last.applied, last.flood

@@ -7,11 +7,15 @@ from functools import lru_cache
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.codec import zstd_encode
 from aiokafka.partitioner import murmur2
 from faust.transport.drivers import aiokafka as driver
 
 Headers = list[tuple[str, bytes]]
 Record = tuple[bytes | None, bytes | None, Headers]
+
+# Twice as fast as level 3, and no larger on our records. aiokafka has no setting for it.
+zstd_encode.__defaults__ = (1,)
 
 # Larger batches compress better and cost fewer round trips; a broker takes 1 MB unless told otherwise.
 BATCH_BYTES = 900_000
