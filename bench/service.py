@@ -20,6 +20,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import TopicPartition
 
 from app.kafka.net import choose_port
+from bench.contestants import MILLRACE
 from bench.worker import ROOT, BenchError, Worker
 
 COMMAND_SECONDS = 60
@@ -138,7 +139,7 @@ class Service:
         """Start a further worker."""
         name, port = str(len(self.workers)), choose_port(None, None)
         env = self._env | {"MILLRACE_WORKER": name, "MILLRACE_WEB_PORT": str(port)}
-        worker = Worker("app", env, self._folder / f"worker-{name}.log")
+        worker = Worker(MILLRACE.command(), env, self._folder / f"worker-{name}.log")
         self.workers.append(worker)
         self.urls.append(f"http://127.0.0.1:{port}")
         return worker
