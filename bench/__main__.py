@@ -1,29 +1,20 @@
 """`python -m bench`, by `make bench` and `make bench-full`."""
 
 import asyncio
-import logging
-import os
-import signal
 import sys
 import tempfile
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
-from aiokafka.errors import KafkaError
 
-from app.admin import TopicError
-from app.kafka import KafkaUnavailable
-from app.sources.batches import SendError
+from bench.command import Bench, bench
 from bench.contest import Result, run
 from bench.contestants import CONTESTANTS, Contestant
-from bench.kafka import kafka_of
 from bench.report import Run, report
 from bench.worker import BenchError
 from bench.workload import WORKLOADS, Workload
 
-RESULTS = Path(__file__).with_name("results")
 KEYS = sorted({contestant.key for all_of in CONTESTANTS.values() for contestant in all_of})
 
 
@@ -74,37 +65,17 @@ def main(
       python -m bench --every --workload all --repeat 3 --events 1000000 --slow-events 40000
       python -m bench --only millrace --only streams --events 100000
     """
-    if not Path("/proc/self/stat").exists():
-        raise click.ClickException("CPU time and memory are read from /proc: run it on Linux.")
-    # What was started is stopped, whichever it is. Shells start background jobs with SIGINT ignored.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` does
-            signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
-    # It tells of what it tries again; what it gives up is raised.
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    date, load = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", os.getloadavg()[0]
     names = list(WORKLOADS) if workload == "all" else [workload]
     texts, void = [], False
-    try:
-        with (
-            tempfile.TemporaryDirectory(prefix="millrace-bench-") as folder,
-            kafka_of(folder) as (kafka, kind),
-        ):
-            for name in names:
-                chosen = _chosen(name, only, every)
-                counts = {one: min(slow_events, events) if one.slow else events for one in chosen}
-                results = asyncio.run(_contest(WORKLOADS[name], counts, repeat, seed, kafka, folder))
-                texts.append(report(results, Run(WORKLOADS[name], seed, kind, load, date)))
-                void |= any(result.problems for runs in results.values() for result in runs)
-    except TimeoutError:
-        raise click.ClickException("Kafka did not answer in time.") from None
-    except (BenchError, KafkaError, KafkaUnavailable, SendError, TopicError) as exc:
-        raise click.ClickException(str(exc)) from None
-    text = "\n\n".join(texts)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{date[:10]}.md").write_text(f"{text}\n")
-    click.echo(f"\n{text}")
+    with bench("drain") as work:
+        for name in names:
+            chosen = _chosen(name, only, every)
+            counts = {one: min(slow_events, events) if one.slow else events for one in chosen}
+            results = asyncio.run(_contest(WORKLOADS[name], counts, repeat, seed, work))
+            date = f"{work.began:%Y-%m-%d %H:%M} UTC"
+            texts.append(report(results, Run(WORKLOADS[name], seed, work.kind, work.load, date)))
+            void |= any(result.problems for runs in results.values() for result in runs)
+        work.write("\n\n".join(texts))
     sys.exit(void)
 
 
@@ -116,7 +87,7 @@ def _chosen(workload: str, only: Sequence[str], every: bool) -> list[Contestant]
 
 
 async def _contest(
-    workload: Workload, counts: dict[Contestant, int], repeat: int, seed: int, kafka: str, folder: str
+    workload: Workload, counts: dict[Contestant, int], repeat: int, seed: int, work: Bench
 ) -> dict[Contestant, list[Result]]:
     """Let each drain in turn; every other round goes backwards, so that none is always behind another."""
     results: dict[Contestant, list[Result]] = {contestant: [] for contestant in counts}
@@ -124,9 +95,9 @@ async def _contest(
         for contestant in [*counts][:: -1 if number % 2 else 1]:
             count = counts[contestant]
             click.echo(f"{workload.name}, {contestant.name}: {count:,} events… ", nl=False, err=True)
-            with tempfile.TemporaryDirectory(dir=folder) as data:
+            with tempfile.TemporaryDirectory(dir=work.folder) as data:
                 try:
-                    result = await run(contestant, workload, count, seed, kafka, Path(data))
+                    result = await run(contestant, workload, count, seed, work.kafka, Path(data))
                 except (BenchError, TimeoutError) as exc:  # the others need not fail with it
                     result = Result(count, 0, 0, 0, 0, 0, [str(exc) or "no end in time"])
             click.echo("void" if result.problems else f"{result.rate:,.0f}/s", err=True)

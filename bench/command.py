@@ -21,12 +21,12 @@ from aiokafka.errors import KafkaError
 from app.admin import TopicError
 from app.kafka import KafkaUnavailable
 from app.sources.batches import SendError
-from bench.__main__ import RESULTS
 from bench.contestants import MILLRACE_PACKAGES
 from bench.expected import WORKLOAD
 from bench.kafka import kafka_of
-from bench.report import machine
 from bench.worker import BenchError
+
+RESULTS = Path(__file__).with_name("results")
 
 # Long enough that each of them gets something to do.
 HELPER_SECONDS = 0.3
@@ -71,7 +71,10 @@ class Bench:
             f"- versions: Python {platform.python_version()}, Kafka {self.kind}, {MILLRACE_PACKAGES()}",
             *(f"- {line}" for line in conditions),
         ]
-        text = "\n".join(lines)
+        self.write("\n".join(lines))
+
+    def write(self, text: str) -> None:
+        """Print a text, and write it to bench/results."""
         self.path(".md").write_text(f"{text}\n")
         click.echo(f"\n{text}")
 
@@ -132,6 +135,16 @@ def helpers(count: int) -> Iterator[ProcessPoolExecutor]:
 def _deaf() -> None:
     """Leave Ctrl-C to the process that started us."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def machine() -> str:
+    """What the bench runs on, in a line."""
+    cpu = dict(line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line)
+    model = next(
+        (name.strip() for key, name in cpu.items() if key.strip() == "model name"), platform.machine()
+    )
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{os.cpu_count()} cores, {model}, {memory:.0f} GiB, {platform.system()} {platform.release()}"
 
 
 def table(rows: Rows) -> list[str]:

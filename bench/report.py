@@ -1,12 +1,11 @@
 """The table, and what one must know to judge it."""
 
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 
+from bench.command import machine, table
 from bench.contest import Result
 from bench.contestants import Contestant
 from bench.worker import BenchError
@@ -53,16 +52,6 @@ class Run:
     date: str
 
 
-def machine() -> str:
-    """What the bench runs on, in a line."""
-    cpu = dict(line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line)
-    model = next(
-        (name.strip() for key, name in cpu.items() if key.strip() == "model name"), platform.machine()
-    )
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{os.cpu_count()} cores, {model}, {memory:.0f} GiB, {platform.system()} {platform.release()}"
-
-
 def report(results: Results, run: Run) -> str:
     """Write all of it in Markdown; of several runs, medians are shown."""
     problems = [
@@ -98,15 +87,7 @@ def _table(results: Results) -> list[str]:
                 *("-" if _void(ours) else f"{_ratio(ours, runs, what):.2f}" for what in WORDS),
             ]
         rows.append([contestant.name, f"{runs[0].events:,}", *numbers])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        f"| {name.ljust(widths[0])} | "
-        + " | ".join(cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
-        + " |"
-        for name, *cells in rows
-    ]
-    rule = "|".join(["-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:])])
-    return [lines[0], f"|{rule}|", *lines[1:]]
+    return table(rows)
 
 
 def _verdicts(results: Results) -> list[str]:

@@ -15,8 +15,8 @@ from aiokafka.structs import TopicPartition
 from app.admin import TopicSpec, ensure
 from app.engine.log import KafkaLog
 from app.engine.worker import settle_memory
+from bench.command import machine
 from bench.kafka import kafka_of
-from bench.report import machine
 from tables.log import FENCE, POSITION, Entry, Position, TooLargeError, entry
 from tables.state import State
 from tables.store import Store
