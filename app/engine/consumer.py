@@ -98,10 +98,12 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 continue
             result = fetcher._records[tp]
             if tp.topic in self._sources and isinstance(result, FetchResult):
-                records = take(result, max_records)
-                if not result.has_more():
-                    del fetcher._records[tp]
-                    fetcher._notify(fetcher._wait_consume_future)
+                try:
+                    records = take(result, max_records)
+                finally:
+                    if not result.has_more():
+                        del fetcher._records[tp]
+                        fetcher._notify(fetcher._wait_consume_future)
                 if records:
                     found[tp] = records
             elif not found:  # it may raise an error: what was taken before must not be lost by it

@@ -174,16 +174,21 @@ def take(result: Any, limit: int) -> list[Any]:
     Args:
         result: aiokafka's `FetchResult` of a partition.
         limit: the number of records to stop at; record batches are taken whole.
+
+    Raises:
+        KafkaError: a batch is corrupt. Nothing was taken; it is fetched again from the same position.
     """
     if not result.has_more() or not result.check_assignment(result._topic_partition):
         return []
     part = result._partition_records
     # aiokafka's own reader stops within record batches, of which `_records` does not know.
     assert inspect.getgeneratorstate(part._records_iterator) == inspect.GEN_CREATED
+    result._partition_records = None
     records: list[Any] = []
     while len(records) < limit and part._records.has_next():
         more, part.next_fetch_offset = _read(part._records.next_batch(), part.next_fetch_offset)
         records += more
+    result._partition_records = part
     result._update_position()
     if not part._records.has_next():
         result._partition_records = None

@@ -71,7 +71,7 @@ class Out:
 
     def begin(self, offsets: list[int], origins: list[int]) -> None:
         """Take note of the offsets of the batch's events, and of their origins."""
-        before = [self.end - 1]  # at index -1
+        before = self._offsets  # at index -1
         self._offsets, self._origins = offsets + before, origins + before
         self.serial = self._first + len(offsets)
 

@@ -64,9 +64,11 @@ def test_nothing_is_taken_from_the_middle_of_a_batch_that_aiokafka_has_begun() -
         take(result, 100)
 
 
-def test_a_corrupt_batch_is_an_error() -> None:
-    raw = record_batch(0, 10)
-    raw[-1] ^= 1
-    result, _ = fetched(bytes(raw), 0)
+def test_a_corrupt_batch_is_an_error_and_nothing_behind_it_is_taken() -> None:
+    bad = record_batch(10, 10)
+    bad[-1] ^= 1
+    result, consumer = fetched(bytes(record_batch(0, 10) + bad + record_batch(20, 10)), 0)
     with pytest.raises(KafkaError, match="corrupt"):
         take(result, 100)
+    assert consumer.position == 0
+    assert not result.has_more()
