@@ -7,7 +7,7 @@ LOCK := $(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --no-em
 PATHS := app agents models tables tests bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint types format lock chaos soak bench bench-full bench-state bench-latency bench-scale bench-growth bench-http clean
+.PHONY: help setup run test check lint types format lock chaos soak bench bench-full bench-state bench-latency bench-scale bench-growth bench-http bench-profile clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -77,6 +77,9 @@ bench-growth: $(PLOTS) ## throughput and memory at 1 to 20 million live ids, and
 
 bench-http: $(PLOTS) ## the views under half of a worker's capacity; needs wrk
 	@$(BIN)/python -m bench.http
+
+bench-profile: $(PLOTS) ## where a worker's CPU time goes, by stage
+	@$(BIN)/python -m bench.profile
 
 clean: ## remove the environment and all state
 	@if [ -x $(BIN)/millrace ]; then $(BIN)/millrace kafka down; fi

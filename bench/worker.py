@@ -35,7 +35,8 @@ class Worker:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._proc = Path("/proc", str(self._process.pid))
+        self.pid = self._process.pid
+        self._proc = Path("/proc", str(self.pid))
 
     def check(self) -> None:
         """Make sure that it runs.
@@ -54,6 +55,12 @@ class Worker:
         """CPU time of all its threads and children so far, user and system."""
         self.check()
         return sum(map(_cpu_ticks, self._tree())) / os.sysconf("SC_CLK_TCK")
+
+    def thread_seconds(self, name: str) -> float:
+        """CPU time so far of its threads whose names begin with `name`."""
+        self.check()
+        names = [task for task in self._proc.glob("task/*") if (task / "comm").read_text().startswith(name)]
+        return sum(map(_ticks, names)) / os.sysconf("SC_CLK_TCK")
 
     def peak_rss(self) -> int:
         """The largest part of memory that it and its children have held, each by itself, in bytes."""
@@ -90,13 +97,17 @@ def _descendants(proc: Path) -> list[int]:
 
 
 def _cpu_ticks(pid: int) -> int:
+    return _ticks(Path("/proc", str(pid)), children=True)
+
+
+def _ticks(proc: Path, *, children: bool = False) -> int:
     try:
         # The second field, the name, may hold blanks and brackets.
-        fields = Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()
+        fields = (proc / "stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return 0
     # utime, stime, and the same of children that have ended
-    return sum(map(int, fields[11:15]))
+    return sum(map(int, fields[11 : 15 if children else 13]))
 
 
 def _memory(pid: int, field: str) -> int:

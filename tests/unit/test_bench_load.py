@@ -8,6 +8,7 @@ from bench.command import table
 from bench.feed import CHUNK, Feeder
 from bench.lag import Lag, fit
 from bench.latency import _quantile
+from bench.profile import REST, stages
 
 
 def messages(path):
@@ -62,3 +63,16 @@ def test_quantiles(share, expected):
 
 def test_a_table_is_markdown():
     assert table([["a", "b"], ["long", "1"]]) == ["| a    | b |", "|------|--:|", "| long | 1 |"]
+
+
+def test_a_sample_counts_for_the_innermost_stage_and_waiting_for_none():
+    main = "run (app.py:1);activity (agents/activity.py:30)"
+    assert stages(
+        [
+            f"{main};Sightings.first (tables/seen.py:9);Store.get_many (tables/store.py:1) 3",
+            f"{main};Out.send (app/engine/out.py:7) 2",
+            f"{main} 1",
+            "run (app.py:1);select (selectors.py:1) 4",
+            "run (app.py:1);Condition.wait (threading.py:5) 100",
+        ]
+    ) == {"RocksDB, called": 3, "encode": 2, "rules": 1, REST: 4}
