@@ -1,17 +1,10 @@
 """One run of one contestant: fill its topic, let a worker drain it, check what came out."""
 
 import asyncio
-import os
-import subprocess
-import sys
 import time
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-from aiokafka.admin import AIOKafkaAdminClient
 
 from app.kafka.net import choose_port
 from app.settings import Settings
@@ -19,10 +12,10 @@ from app.sources.send import send
 from bench.contestants import Contestant
 from bench.drain import Look, drain, gauges, settle
 from bench.lookups import write_lookups
-from bench.worker import ROOT, BenchError, Worker
+from bench.topics import environment, topics
+from bench.worker import BenchError, Worker
 from bench.workload import Workload
 
-COMMAND_SECONDS = 60
 # Bounds on what takes a million events some ten seconds.
 FILL_SECONDS = CHECK_SECONDS = 900
 
@@ -67,26 +60,19 @@ async def run(
         BenchError: there is no result.
     """
     prefix = f"bench-{uuid.uuid4().hex[:8]}."
-    group = f"{prefix}app"
     command = contestant.command()
-    # Nothing is tuned, also not by who calls us.
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("MILLRACE_", "BENCH_"))}
-    env |= {
-        "KAFKA_BOOTSTRAP_SERVERS": kafka,
-        "MILLRACE_TOPIC_PREFIX": prefix,
-        "MILLRACE_APP_ID": group,
-        "MILLRACE_STATE_DIR": str(folder),
+    env = environment(kafka, prefix, folder) | {
         "MILLRACE_WEB_PORT": str(choose_port(None, None)),
         "BENCH_DEDUP_SECONDS": f"{Settings.model_fields['dedup_ttl'].default.total_seconds():.0f}",
         **write_lookups(folder),
         **contestant.env,
     }
-    async with _topics(kafka, prefix, workload.app, env):
+    async with topics(kafka, prefix, workload.app, env):
         expected = workload.expected()
         async with asyncio.timeout(FILL_SECONDS):
             events = expected.watch(workload.events(count, seed), time.time())
             await send(events, bootstrap=kafka, topic=f"{prefix}{workload.source}")
-        async with gauges(kafka, group, prefix, workload) as gauge:
+        async with gauges(kafka, env["MILLRACE_APP_ID"], prefix, workload) as gauge:
             worker = Worker(command, env, folder / "worker.log")
             try:
                 if contestant.by_commits:
@@ -111,28 +97,3 @@ def _rates(start: Look, end: Look, count: int) -> tuple[float, float]:
     done = count * (end.done - start.done) / end.done
     seconds, cpu_seconds = end.at - start.at, end.cpu - start.cpu
     return (done / seconds, done / cpu_seconds) if seconds and cpu_seconds else (0, 0)
-
-
-@asynccontextmanager
-async def _topics(kafka: str, prefix: str, app: str, env: dict[str, str]) -> AsyncIterator[None]:
-    """Create an app's topics, and delete whatever is behind the prefix afterwards."""
-    try:
-        await asyncio.to_thread(_create, app, env)
-        yield
-    finally:
-        admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
-        await admin.start()
-        try:
-            # Some put a name of their own before the prefix.
-            await admin.delete_topics([name for name in await admin.list_topics() if prefix in name])
-        finally:
-            await admin.close()
-
-
-def _create(app: str, env: dict[str, str]) -> None:
-    command = [sys.executable, "-m", "bench.topics", app]
-    done = subprocess.run(
-        command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=COMMAND_SECONDS
-    )
-    if done.returncode:
-        raise BenchError(f"the topics of {app} cannot be created: {done.stdout}{done.stderr}")

@@ -101,17 +101,25 @@ class Expected:
         if letters != self.invalid:
             found.append(f"dead letters: {letters}, expected {self.invalid}")
 
-        # Of each partition's share in a page's minute the newest counts; a page's records are in order.
-        shares: dict[tuple[str, int, int], int] = {}
-        async for record in records(kafka, f"{prefix}activity.page-counts"):
-            count = orjson.loads(record.value)
-            shares[count["page"], count["window_start"], count["partition"]] = count["views"]
-        views: Counter[tuple[str, int]] = Counter()
-        for (page, start, _), share in shares.items():
-            views[page, start] += share
+        views = await newest_views(kafka, f"{prefix}activity.page-counts", "page")
         if views != self.views:
             found.append(f"page views: {views.total()} in all, expected {self.views.total()}")
         return found
+
+
+async def newest_views(kafka: str, topic: str, name: str) -> Counter[tuple[str, int]]:
+    """Sum up the views of each name and window, told by a topic.
+
+    Of each partition's share the newest counts; the records of a name are in order.
+    """
+    shares: dict[tuple[str, int, int], int] = {}
+    async for record in records(kafka, topic):
+        count = orjson.loads(record.value)
+        shares[count[name], count["window_start"], count["partition"]] = count["views"]
+    views: Counter[tuple[str, int]] = Counter()
+    for (of, start, _), share in shares.items():
+        views[of, start] += share
+    return views
 
 
 async def _read(kafka: str, topic: str, repeats: bool) -> AsyncIterator[ConsumerRecord]:

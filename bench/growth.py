@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import click
 
 from bench.command import Bench, bench, leave, table, verdict, workload
+from bench.drain import STALL_SECONDS
 from bench.load import check, fill
-from bench.service import LOOK_SECONDS, STALL_SECONDS, Drain, Mark, Service
+from bench.service import LOOK_SECONDS, Drain, Mark, Service
 from bench.worker import BenchError
 
 MILLION = 1_000_000

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean, linear_regression
 
 from bench.service import Service
 
@@ -44,8 +45,6 @@ async def lag(service: Service, seconds: float) -> Lag:
 
 def fit(found: Sequence[tuple[float, int]]) -> Lag:
     """Lay a line through moments (seconds) and lags (events), by least squares."""
-    mean_time = sum(time for time, _ in found) / len(found)
-    mean = sum(lag for _, lag in found) / len(found)
-    spread = sum((time - mean_time) ** 2 for time, _ in found)
-    together = sum((time - mean_time) * (lag - mean) for time, lag in found)
-    return Lag(mean, together / spread if spread else 0.0, found[-1][0] - found[0][0])
+    moments, lags = zip(*found, strict=True)
+    growth = linear_regression(moments, lags).slope if len(found) > 1 else 0.0
+    return Lag(fmean(lags), growth, moments[-1] - moments[0])

@@ -1,10 +1,7 @@
 """Millrace in topics of its own: its workers, and how far they are."""
 
 import asyncio
-import os
 import shutil
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -16,17 +13,15 @@ from typing import Any
 
 import httpx
 from aiokafka import AIOKafkaConsumer
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import TopicPartition
 
 from app.kafka.net import choose_port
 from bench.contestants import MILLRACE
-from bench.worker import ROOT, BenchError, Worker
+from bench.drain import STALL_SECONDS
+from bench.topics import environment, topics
+from bench.worker import BenchError, Worker
 
-COMMAND_SECONDS = 60
 LOOK_SECONDS = 0.2
-# Without any progress for so long there is no result; a start is within it.
-STALL_SECONDS = 90.0
 PARTITIONS = 4
 
 
@@ -104,23 +99,14 @@ class Service:
         self.workers: list[Worker] = []
         self.urls: list[str] = []
         self._folder = folder
-        # Nothing is tuned, also not by who calls us.
-        env = {name: value for name, value in os.environ.items() if not name.startswith("MILLRACE_")}
-        self._env = env | {
-            "KAFKA_BOOTSTRAP_SERVERS": kafka,
-            "MILLRACE_TOPIC_PREFIX": self.prefix,
-            "MILLRACE_APP_ID": f"{self.prefix}app",
-            "MILLRACE_STATE_DIR": str(folder),
-            **settings,
-        }
+        self._env = environment(kafka, self.prefix, folder) | settings
         self._stack = AsyncExitStack()
         self._consumer: Any = None
 
     async def __aenter__(self) -> "Service":
         """Create the topics."""
         async with AsyncExitStack() as stack:
-            stack.push_async_callback(self._delete_topics)
-            await asyncio.to_thread(self._create_topics)
+            await stack.enter_async_context(topics(self.kafka, self.prefix, "app", self._env))
             self._http = await stack.enter_async_context(httpx.AsyncClient(timeout=30))
             self._consumer = AIOKafkaConsumer(bootstrap_servers=self.kafka, enable_auto_commit=False)
             await self._consumer.start()
@@ -238,26 +224,3 @@ class Service:
 
     def _parts(self, health: dict[str, Any]) -> list[dict[str, Any]]:
         return [p for p in health.get("partitions", ()) if p["partition"].startswith(f"{self.source}/")]
-
-    def _create_topics(self) -> None:
-        done = subprocess.run(
-            [sys.executable, "-m", "app", "topics"],
-            cwd=ROOT,
-            env=self._env,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=COMMAND_SECONDS,
-        )
-        if done.returncode:
-            raise BenchError(f"`millrace topics` failed: {done.stdout}{done.stderr}")
-
-    async def _delete_topics(self) -> None:
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.kafka)
-        await admin.start()
-        try:
-            await admin.delete_topics(
-                [name for name in await admin.list_topics() if name.startswith(self.prefix)]
-            )
-        finally:
-            await admin.close()

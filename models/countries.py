@@ -8,7 +8,8 @@ TABLE = Path(__file__).with_name("countries.csv")
 
 
 @cache
-def _regions() -> dict[str, str]:
+def regions() -> dict[str, str]:
+    """Return the region of each name, alias and code, in small letters."""
     with TABLE.open(encoding="utf-8", newline="") as file:
         return {
             word.casefold(): row["region"]
@@ -29,4 +30,4 @@ def region(country: str | None) -> str | None:
     Returns:
         None where the country is not known.
     """
-    return None if country is None else _regions().get(country.strip().casefold())
+    return None if country is None else regions().get(country.strip().casefold())

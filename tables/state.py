@@ -11,9 +11,9 @@ from tables.store import Store
 
 logger = logging.getLogger(__name__)
 
-# Rows of a commit that makes a log whole again: some megabytes.
 # Of the rows that begin with a zero byte, those behind it are not of RocksDB alone.
 FIRST_ROW = TOPIC + b"\1"
+# Rows of a commit that makes a log whole again.
 RESEND_BYTES = 2 << 20
 # A flush to disk at the end of a restore is worth it from about here on.
 BULK_RECORDS = 100_000

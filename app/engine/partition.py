@@ -94,8 +94,10 @@ class Partition:
     def full(self) -> bool:
         """Whether no more records should be fetched for now."""
         chunks = len(self._chunks) + len(self._queue)
-        if self.tag is None or chunks < DEPTH:
-            return self.tag is None
+        if self.tag is None:
+            return True
+        if chunks < DEPTH:
+            return False
         records = sum(len(chunk.records) for chunk in self._chunks) + sum(s.records for s in self._queue)
         return chunks >= MOST_CHUNKS or records >= DEPTH * self.limit
 

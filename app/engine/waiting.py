@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import msgspec
+from aiokafka.record.default_records import DefaultRecord
 
 from app.engine.source import ConsumerRecord
 
@@ -28,16 +29,6 @@ class _Row(msgspec.Struct, array_like=True):
     key: bytes | None
     value: bytes | None
     headers: list[tuple[str, bytes]]
-
-
-@dataclass
-class _Record:
-    offset: int
-    timestamp: int
-    timestamp_type: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes]]
 
 
 @dataclass(frozen=True)
@@ -136,7 +127,7 @@ def unpack(offsets: Sequence[int], rows: Sequence[bytes | None]) -> list[Consume
         if raw is not None:
             row = _decode(raw)
             records.append(
-                _Record(offset, row.timestamp, row.timestamp_type, row.key, row.value, row.headers)
+                DefaultRecord(offset, row.timestamp, row.timestamp_type, row.key, row.value, row.headers)
             )
     return records
 

@@ -28,6 +28,7 @@ JVM = (
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
     "-Dorg.slf4j.simpleLogger.log.kafka.server=info",
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
+    # XXX is the zone's offset, with a colon.
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSXXX",
 )
 

@@ -8,9 +8,10 @@ was stored before a crash.
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import orjson
 from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from rocksdict import AccessType, BlockBasedOptions, Cache, Options, Rdict, WriteBatch
@@ -23,6 +24,9 @@ POLL_SECONDS = 0.1
 # The longest that a window's count is kept, by RocksDB's own clock.
 WINDOW_SECONDS = 24 * 3600
 
+Window = tuple[int, int, str]
+"""Source partition, first second, and what is counted."""
+Views = Mapping[Window, int]
 Work = Callable[[list[Message], "Out"], None]
 
 
@@ -67,6 +71,31 @@ class Out:
         """Read windows by key."""
         return self._windows.get(keys)  # type: ignore[no-any-return] # rocksdict has no types
 
+    def count(self, views: Views, topic: str, name: str, size: int) -> dict[bytes, bytes]:
+        """Add views to the stored ones, send each sum, and return what is to be kept.
+
+        Args:
+            views: to be added.
+            topic: for the sums.
+            name: field of a sum that says whose it is.
+            size: length of the windows, seconds.
+        """
+        rows: dict[bytes, bytes] = {}
+        keys = [row(b"v", window) for window in views]
+        for key, (window, more), stored in zip(keys, views.items(), self.windows(keys), strict=True):
+            total = more + int(stored or 0)
+            rows[key] = b"%d" % total
+            number, start, of = window
+            value = {
+                name: of,
+                "partition": number,
+                "window_start": start,
+                "window_end": start + size,
+                "views": total,
+            }
+            self.send(topic, of.encode(), orjson.dumps(value), number)
+        return rows
+
     def keep(self, windows: dict[bytes, bytes]) -> None:
         """Store windows, and write them to the changelog; a key begins with the source partition and `/`."""
         batch = WriteBatch(raw_mode=True)
@@ -74,6 +103,12 @@ class Out:
             batch.put(key, value)
             self._produce(self._changelog, value, key, int(key[: key.index(b"/")]))
         self._windows.write(batch)
+
+
+def row(table: bytes, window: Window) -> bytes:
+    """Return the key of a stored window."""
+    number, start, name = window
+    return b"%d/%b/%d/%b" % (number, table, start, name.encode())
 
 
 def run(source: str, work: Work) -> None:

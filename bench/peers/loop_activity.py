@@ -5,12 +5,10 @@ from collections import Counter
 import orjson
 from confluent_kafka import Message
 
-from bench.peers.loop import Out, now, run
+from bench.peers.loop import Out, Window, now, row, run
 from bench.rules import MINUTE, parse, risk_level, window_start
 from models.countries import region
 
-Window = tuple[int, int, str]
-"""Source partition, first second of the minute, and page or country."""
 Sales = tuple[int, int, int]
 """Purchases, refunds, and millionths of the currency's unit."""
 
@@ -52,30 +50,12 @@ def _add(total: Sales, action: str, amount: float | None) -> Sales:
 
 def _keep(out: Out, views: Counter[Window], sales: dict[Window, Sales]) -> None:
     """Add a batch's counts to the stored ones."""
-    rows: dict[bytes, bytes] = {}
-    keys = [_row(b"v", window) for window in views]
-    for key, (window, more), stored in zip(keys, views.items(), out.windows(keys), strict=True):
-        count = more + int(stored or 0)
-        rows[key] = b"%d" % count
-        number, start, page = window
-        value = {
-            "page": page,
-            "partition": number,
-            "window_start": start,
-            "window_end": start + MINUTE,
-            "views": count,
-        }
-        out.send("activity.page-counts", page.encode(), orjson.dumps(value), number)
-    keys = [_row(b"s", window) for window in sales]
+    rows = out.count(views, "activity.page-counts", "page", MINUTE)
+    keys = [row(b"s", window) for window in sales]
     for key, total, stored in zip(keys, sales.values(), out.windows(keys), strict=True):
         before = orjson.loads(stored) if stored else (0, 0, 0)
         rows[key] = orjson.dumps([old + new for old, new in zip(before, total, strict=True)])
     out.keep(rows)
-
-
-def _row(table: bytes, window: Window) -> bytes:
-    number, start, name = window
-    return b"%d/%b/%d/%b" % (number, table, start, name.encode())
 
 
 if __name__ == "__main__":

@@ -4,17 +4,13 @@
 little less: `seen` remembers ids for ever, and nothing here is exact through a crash.
 """
 
-import asyncio
 from datetime import datetime
 from typing import Any
 
 import faust
-import uvloop
 from faust.types import Message
-from yarl import URL
 
-from app.kafka import bootstrap
-from app.settings import settings
+from bench.peers.plain_app import app, conf
 from bench.rules import (
     MAX_EVENT_BYTES,
     MAX_FUTURE_SECONDS,
@@ -25,21 +21,6 @@ from bench.rules import (
     window_start,
 )
 from models.countries import region
-
-conf = settings()
-
-# Not Faust's default, but Millrace has it: the loop should not make the difference.
-asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-
-app = faust.App(
-    conf.app_id,
-    broker=[URL(f"kafka://{address}") for address in bootstrap(conf).split(",")],
-    store="rocksdb://",
-    datadir=str(conf.state_dir),
-    topic_partitions=conf.partitions,
-    web_host=conf.web_host,
-    web_port=conf.web_port,
-)
 
 
 # Faust's `validation=True` would coerce too, and let `"amount": "12.50"` pass: `valid` checks instead.

@@ -1,9 +1,10 @@
-"""The static map: which campaign an ad is of."""
+"""What the jobs on ad events share: which campaign an ad is of, and the length of a window."""
 
 from hashlib import blake2b
 
 CAMPAIGNS = 100
 ADS = 10
+WINDOW = 10  # seconds of event time
 
 
 def name(kind: str, number: int) -> str:

@@ -8,9 +8,8 @@ import orjson
 
 from app.reading import records
 from app.sources.record import Record
-from bench.yahoo.campaigns import CAMPAIGN_OF
-
-WINDOW = 10
+from bench.expected import newest_views
+from bench.yahoo.campaigns import CAMPAIGN_OF, WINDOW
 
 
 @dataclass
@@ -50,14 +49,7 @@ class Expected:
         letters = sum([1 async for _ in records(kafka, f"{prefix}ads.dead-letters")])
         if letters:
             found.append(f"dead letters: {letters}, expected none")
-        # Of each partition's share in a campaign's window the newest counts.
-        shares: dict[tuple[str, int, int], int] = {}
-        async for record in records(kafka, f"{prefix}ads.counts"):
-            count = orjson.loads(record.value)
-            shares[count["campaign_id"], count["window_start"], count["partition"]] = count["views"]
-        views: Counter[tuple[str, int]] = Counter()
-        for (campaign, start, _), share in shares.items():
-            views[campaign, start] += share
+        views = await newest_views(kafka, f"{prefix}ads.counts", "campaign_id")
         if views != self.views:
             found.append(f"views: {views.total()} in all, expected {self.views.total()}")
         return found

@@ -6,10 +6,8 @@ from typing import Any
 import orjson
 from confluent_kafka import Message
 
-from bench.peers.loop import Out, run
-from bench.yahoo.campaigns import CAMPAIGN_OF
-
-WINDOW = 10
+from bench.peers.loop import Out, Window, run
+from bench.yahoo.campaigns import CAMPAIGN_OF, WINDOW
 
 
 def work(messages: list[Message], out: Out) -> None:
@@ -25,27 +23,13 @@ def work(messages: list[Message], out: Out) -> None:
             continue
         events.append((number, moment, event))
         ids.append((name, moment, number))
-    views: Counter[tuple[int, int, str]] = Counter()
+    views: Counter[Window] = Counter()
     for (number, moment, event), first in zip(events, out.first(ids), strict=True):
         if first and event.get("event_type") == "view":
             campaign = CAMPAIGN_OF.get(event.get("ad_id", ""))
             if campaign is not None:
                 views[number, int(moment) // WINDOW * WINDOW, campaign] += 1
-    rows: dict[bytes, bytes] = {}
-    keys = [b"%d/%d/%b" % (number, start, campaign.encode()) for number, start, campaign in views]
-    for key, (window, more), stored in zip(keys, views.items(), out.windows(keys), strict=True):
-        count = more + int(stored or 0)
-        rows[key] = b"%d" % count
-        number, start, campaign = window
-        value = {
-            "campaign_id": campaign,
-            "partition": number,
-            "window_start": start,
-            "window_end": start + WINDOW,
-            "views": count,
-        }
-        out.send("ads.counts", campaign.encode(), orjson.dumps(value), number)
-    out.keep(rows)
+    out.keep(out.count(views, "ads.counts", "campaign_id", WINDOW))
 
 
 if __name__ == "__main__":

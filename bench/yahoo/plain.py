@@ -1,31 +1,10 @@
 """The ad events, event by event: what one writes with Faust and its defaults."""
 
-import asyncio
-
 import faust
-import uvloop
 from faust.types import EventT
-from yarl import URL
 
-from app.kafka import bootstrap
-from app.settings import settings
-from bench.yahoo.campaigns import CAMPAIGN_OF
-
-conf = settings()
-WINDOW = 10
-
-# As in `bench/peers/plain.py`.
-asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-
-app = faust.App(
-    conf.app_id,
-    broker=[URL(f"kafka://{address}") for address in bootstrap(conf).split(",")],
-    store="rocksdb://",
-    datadir=str(conf.state_dir),
-    topic_partitions=conf.partitions,
-    web_host=conf.web_host,
-    web_port=conf.web_port,
-)
+from bench.peers.plain_app import app, conf
+from bench.yahoo.campaigns import CAMPAIGN_OF, WINDOW
 
 
 class AdEvent(faust.Record, include_metadata=False):  # type: ignore[call-arg] # Faust has no types

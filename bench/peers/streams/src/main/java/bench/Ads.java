@@ -16,7 +16,7 @@ import org.apache.kafka.streams.processor.api.ProcessorContext;
 import org.apache.kafka.streams.processor.api.Record;
 import org.apache.kafka.streams.state.WindowStore;
 
-/** The same job as `bench/ads/agent.py`: views of ads per campaign and ten seconds, repeats left out. */
+/** The same job as `bench/yahoo/app.py`: views of ads per campaign and ten seconds, repeats left out. */
 final class Ads implements Processor<byte[], byte[], byte[], byte[]> {
     private static final Duration SIZE = Duration.ofSeconds(10);
     private static final Duration TELL = Duration.ofSeconds(1);

@@ -1,0 +1,25 @@
+"""What the jobs in plain Faust share: an app with Faust's defaults, where Millrace's settings say."""
+
+import asyncio
+
+import faust
+import uvloop
+from yarl import URL
+
+from app.kafka import bootstrap
+from app.settings import settings
+
+conf = settings()
+
+# Not Faust's default, but Millrace has it: the loop should not make the difference.
+asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+
+app = faust.App(
+    conf.app_id,
+    broker=[URL(f"kafka://{address}") for address in bootstrap(conf).split(",")],
+    store="rocksdb://",
+    datadir=str(conf.state_dir),
+    topic_partitions=conf.partitions,
+    web_host=conf.web_host,
+    web_port=conf.web_port,
+)
