@@ -165,7 +165,12 @@ class Decoder(Generic[R]):
                 try:
                     event = decode(value)  # type: ignore[arg-type] # as above
                     for name in moments:
-                        setattr(event, name, _seconds(getattr(event, name)))
+                        moment = getattr(event, name)
+                        usual = type(moment) is datetime and moment.tzinfo is not None
+                        seconds = moment.timestamp() if usual else _seconds(moment)
+                        if seconds < 0:
+                            raise ValueError  # the slow decoder says what is wrong
+                        setattr(event, name, seconds)
                 except (msgspec.ValidationError, ValueError):
                     event = self._twin(*msgspec.structs.astuple(self._decode_slowly(value)))  # type: ignore[arg-type] # as above
                 ahead = getattr(event, time_field) - record.timestamp / 1000
@@ -203,10 +208,8 @@ class _Value(msgspec.Struct):
 
 def _seconds(moment: datetime | float) -> float:
     """Return a moment that msgspec has read as seconds since the epoch."""
-    if type(moment) is datetime:
-        moment = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-        if moment >= 0:
-            return moment
+    if isinstance(moment, datetime):
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     return event_time(moment)
 
 

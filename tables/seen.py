@@ -168,10 +168,8 @@ class _Ids:
         """Return the indices of the ids that it may hold."""
         if not self._complete:
             return range(len(ids))
-        if len(self._filters) == 1:
-            (only,) = self._filters
-            return [i for i, event_id in enumerate(ids) if event_id in only]
-        return [i for i, event_id in enumerate(ids) if any(event_id in part for part in self._filters)]
+        found = {i for part in self._filters for i, event_id in enumerate(ids) if event_id in part}
+        return sorted(found)
 
 
 class Sightings:
@@ -200,25 +198,27 @@ class Sightings:
 
     def _look_up(self, batch: Batch[E], bucket: int, start: int, end: int, found: list[int]) -> None:
         """Add the indices from `start` to `end` of the events that are no duplicates to `found`."""
-        table, rows = self._table, self._rows
+        table = self._table
         pack, ttl, event_time = _SIGHTING.pack, table.ttl, table.event_time
         events, watermarks, origins = batch.events, batch.watermarks, batch.origins
         ids = [event.event_id.encode() for event in events[start:end]]
+        known = {
+            i
+            for i, sighting in self._stored(ids, bucket).items()
+            if _SIGHTING.unpack(sighting)[2] > watermarks[start + i]
+        }
+        # Of an id's sightings here the first counts: within a bucket none expires.
+        first = {ids[i]: start + i for i in reversed(range(len(ids))) if i not in known}
+        if not first:
+            return
+        indices = sorted(first.values())
+        found += indices
+        names = [ids[at - start] for at in indices]
+        sightings = [pack(origins[at], event_time(events[at]), watermarks[at] + ttl) for at in indices]
         prefix = table.id_prefix(bucket)
-        stored = self._stored(ids, bucket)
-        packed = self._packs.get(bucket, [])
-        first = len(packed)
-        for i, event_id in enumerate(ids):
-            at, key = start + i, prefix + event_id
-            known = rows.get(key) or stored.get(i)
-            if known is not None and _SIGHTING.unpack(known)[2] > watermarks[at]:
-                continue
-            rows[key] = sighting = pack(origins[at], event_time(events[at]), watermarks[at] + ttl)
-            packed.append((event_id, sighting))
-            found.append(at)
-        if packed:
-            self._packs[bucket] = packed
-            self._ids(bucket).update([event_id for event_id, _ in packed[first:]])
+        self._rows.update(zip([prefix + name for name in names], sightings, strict=True))
+        self._packs.setdefault(bucket, []).extend(zip(names, sightings, strict=True))
+        self._ids(bucket).update(names)
 
     def _stored(self, ids: Sequence[bytes], bucket: int) -> dict[int, bytes]:
         """Return the sightings of the ids that the bucket, or the one before it, holds, by index."""

@@ -1,5 +1,6 @@
 """What an agent works with: a batch of events of one partition, and its commit."""
 
+import operator
 from collections.abc import AsyncIterable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from itertools import accumulate
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["Batch", "Batches", "Chunk", "Out"]
 
 E = TypeVar("E")
+
+_headers = operator.attrgetter("headers")
 
 
 class Chunk:
@@ -122,7 +125,9 @@ class _Commit(AbstractAsyncContextManager[Out]):
         good = [records[i] for i in found.good]
         batch.events = [decoded[i] for i in found.good]
         batch.offsets = [record.offset for record in good]
-        batch.origins = [_origin(record, owner) if record.headers else record.offset for record in good]
+        batch.origins = batch.offsets
+        if any(map(_headers, good)):
+            batch.origins = [_origin(record, owner) for record in good]
         times = map(source.event_time, batch.events)
         batch.watermarks = list(accumulate(times, max, initial=owner.watermark))[1:]
         out.begin(batch.offsets, batch.origins)

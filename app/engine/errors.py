@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
+from itertools import compress
 
 
 class Verdict(Enum):
@@ -108,19 +109,20 @@ class Flood:
         Returns:
             How many passed.
         """
-        for i, dead in enumerate(bad):
+        passed = 0
+        for i in compress(range(len(bad)), bad):
+            self.admit_valid(i - passed, limit)
             if self.seen >= limit.window:
                 self.seen = self.bad = 0
-            if dead:
-                if limit.run and self.run >= limit.run:
-                    return i
-                if limit.share < 1 and self.bad >= limit.share * limit.window:
-                    return i
-                self.run += 1
-                self.bad += 1
-            else:
-                self.run = 0
+            if limit.run and self.run >= limit.run:
+                return i
+            if limit.share < 1 and self.bad >= limit.share * limit.window:
+                return i
+            self.run += 1
+            self.bad += 1
             self.seen += 1
+            passed = i + 1
+        self.admit_valid(len(bad) - passed, limit)
         return len(bad)
 
     def admit_valid(self, count: int, limit: DlqLimit) -> None:

@@ -36,11 +36,14 @@ class Outputs:
         self.headers: dict[int, Headers] = {}
 
     def records(self, prefix: bytes, indices: Iterable[int] | None = None) -> Iterator[Record]:
-        """Yield the records, or those with the indices; `prefix` is what their origins begin with."""
-        keys, values, origins, headers = self.keys, self.values, self.origins, self.headers
-        for i in range(len(keys)) if indices is None else indices:
-            more = headers.get(i, ()) if headers else ()
-            yield keys[i], values[i], [(ORIGIN, b"%s%d" % (prefix, origins[i])), *more]
+        """Return the records, or those with the indices; `prefix` is what their origins begin with."""
+        keys, values, origins = self.keys, self.values, self.origins
+        headers: list[Headers] = [[(ORIGIN, b"%s%d" % (prefix, origin))] for origin in origins]
+        for i, more in self.headers.items():
+            headers[i] += more
+        if indices is None:
+            return zip(keys, values, headers, strict=True)
+        return ((keys[i], values[i], headers[i]) for i in indices)
 
 
 class Out:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any
@@ -115,7 +116,7 @@ class Partition:
         """Whether a chunk is still to be processed."""
         return self.tag is not None and chunk.tag == self.tag
 
-    def begin(self, chunk: Chunk) -> list[ConsumerRecord]:
+    def begin(self, chunk: Chunk) -> Sequence[ConsumerRecord]:
         """Return the records of a chunk that are to be processed now; none if it is not wanted any more."""
         while self.wants(chunk) and self._chunks and self._chunks[0] is not chunk:
             skipped = self._chunks.popleft()
@@ -123,8 +124,8 @@ class Partition:
             self.fail(skipped, RuntimeError("an agent has left out a batch"))
         if not self.wants(chunk):
             return []
-        if chunk.retry:
-            return list(chunk.records)
+        if chunk.retry or chunk.records[0].offset >= self.accepted:
+            return chunk.records
         return [record for record in chunk.records if record.offset >= self.accepted]
 
     def due(self) -> Chunk | None:

@@ -9,6 +9,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.codec import zstd_encode
 from aiokafka.partitioner import murmur2
+from aiokafka.producer.message_accumulator import BatchBuilder
 from faust.transport.drivers import aiokafka as driver
 
 Headers = list[tuple[str, bytes]]
@@ -53,24 +54,22 @@ async def append(
         A future for each batch; its result has the batch's first `offset`. It must be awaited.
 
     Raises:
-        ValueError: the records do not fit into one batch, and `whole` was asked for; or one record alone
-            is too large.
+        ValueError: the records do not fit into one batch, and `whole` was asked for.
     """
     now = int(time.time() * 1000)
     sent = []
-    batch, count, size = producer.create_batch(), 0, 0
+    accumulator = producer._message_accumulator
+    size = accumulator._batch_size if whole else BATCH_BYTES
+    batch, count = BatchBuilder(size, accumulator._compression_type), 0
     add = batch._builder.append  # below aiokafka's wrapper, which takes as long again
     for key, value, headers in records:
-        size += len(value or b"") + len(key or b"")
-        full = not whole and size > BATCH_BYTES and count
-        if full or add(count, now, key, value, headers) is None:
+        if add(count, now, key, value, headers) is None:
             if whole:
                 raise ValueError(f"{topic}/{partition}: records do not fit into one batch")
             sent.append(await _send(producer, batch, count, topic, partition))
-            batch, count, size = producer.create_batch(), 0, 0
+            batch, count = BatchBuilder(size, accumulator._compression_type), 0
             add = batch._builder.append
-            if add(count, now, key, value, headers) is None:
-                raise ValueError(f"{topic}/{partition}: a record is larger than a batch may be")
+            add(count, now, key, value, headers)  # a batch takes its first record whatever its size
         count += 1
     if count:
         sent.append(await _send(producer, batch, count, topic, partition))

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from app.sources.files import read
-from app.sources.lines import Reading
+from app.sources.lines import GZIP_MAGIC, Reading
 from app.sources.record import BadLine, Record, SourceError
 
 HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
@@ -356,6 +356,7 @@ def test_the_amount_is_the_exact_product(
 def test_no_content_breaks_the_reader(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, mapping: str
 ) -> None:
+    assume(not content.startswith(GZIP_MAGIC))  # damaged gzip is an error of its own
     header = b"" if mapping == "access-log" else HEADER.encode() + b"\n" if mapping == "retail" else b"{}\n"
     file = tmp_path_factory.mktemp("any") / "file"
     file.write_bytes(header + content)
