@@ -44,4 +44,4 @@ def send_page_count(out: Out, window: Window) -> None:
         views=window.result["views"],
         version=out.version,
     )
-    out.send(topics.activity_page_counts, key=window.key, value=record)
+    out.update(topics.activity_page_counts, key=window.key, value=record, of=(window.key, window.start))

@@ -33,4 +33,4 @@ async def page_totals(batches: Batches[PageCount]) -> None:
 def send_page_total(out: Out, window: Window) -> None:
     """Tell the readers of `activity.page-totals` how far a page's minute has come."""
     record = page_total(window.key, window.start, window.end, window.result["views"])
-    out.send(topics.activity_page_totals, key=window.key, value=record)
+    out.update(topics.activity_page_totals, key=window.key, value=record, of=(window.key, window.start))

@@ -16,7 +16,7 @@ TICK_SECONDS = 0.001
 # An event that leaves later than so much after it was due is counted as late.
 LATE_SECONDS = 0.005
 # What a producer that cares for latency sets; librdkafka's default is 5.
-LINGER_MS = 1
+LINGER_MS = 5
 # What may wait for the broker: a sender that had to wait itself would be no open loop.
 BUFFER_KBYTES = 2**20
 FLUSH_SECONDS = 60

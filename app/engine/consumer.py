@@ -1,6 +1,7 @@
 """Fetching: one Faust message for a whole chunk of a partition, and commits of exactly what is done."""
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -20,6 +21,8 @@ from app.engine.source import ConsumerRecord
 
 FETCH_WAIT_MS = 200
 FULL_WAIT_SECONDS = 0.01
+# Polls are at least so far apart: a batch costs about a millisecond however small it is.
+POLL_SECONDS = 0.005
 
 
 class Fetched(list[ConsumerRecord]):
@@ -170,6 +173,7 @@ class Consumer(driver.Consumer):
         super().__init__(*args, **kwargs)
         self.engine = engine_of(self.app)
         self._read_offset = ReadOffsets(self.engine)
+        self._polled = 0.0
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -179,6 +183,8 @@ class Consumer(driver.Consumer):
         return await self._thread.rewind(tp, offset)  # type: ignore[no-any-return] # Faust has no types
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Mapping[TP, Any]:  # noqa: ASYNC109 (Faust's signature)
+        await asyncio.sleep(self._polled + POLL_SECONDS - time.monotonic())
+        self._polled = time.monotonic()
         active = active_partitions or ()
         wanted = {tp for tp in active if not self.engine.full(tp)}
         if not wanted:

@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import faust
 
@@ -35,15 +35,24 @@ class Outputs:
         self.origins: list[int] = []
         self.headers: dict[int, Headers] = {}
 
-    def records(self, prefix: bytes, indices: Iterable[int] | None = None) -> Iterator[Record]:
-        """Return the records, or those with the indices; `prefix` is what their origins begin with."""
-        keys, values, origins = self.keys, self.values, self.origins
-        headers: list[Headers] = [[(ORIGIN, b"%s%d" % (prefix, origin))] for origin in origins]
+    def records(self, prefix: bytes) -> Iterator[Record]:
+        """Return the records; `prefix` is what their origins begin with."""
+        headers: list[Headers] = [[(ORIGIN, b"%s%d" % (prefix, origin))] for origin in self.origins]
         for i, more in self.headers.items():
             headers[i] += more
-        if indices is None:
-            return zip(keys, values, headers, strict=True)
-        return ((keys[i], values[i], headers[i]) for i in indices)
+        return zip(self.keys, self.values, headers, strict=True)
+
+
+class Update(NamedTuple):
+    """A record that takes the place of earlier ones."""
+
+    key: bytes | None
+    value: Any
+    origin: int
+
+
+Updates = dict[tuple[str, Hashable], Update]
+"""By topic, and by what the record is about."""
 
 
 class Out:
@@ -56,6 +65,7 @@ class Out:
         serial: number of events that the partition has taken in with this batch.
         watermark: the largest event time before this batch, seconds since the epoch.
         cache: see `tables.table.Out`.
+        updates: what `update` was called for.
     """
 
     def __init__(self, owner: "Partition") -> None:
@@ -64,6 +74,7 @@ class Out:
         self._encode = owner.engine.wiring.encode
         self._folds: list[Callable[[Any], None]] = []
         self._outputs: dict[str, Outputs] = defaultdict(Outputs)
+        self.updates: Updates = {}
         self.partition = owner.number
         self.end = owner.accepted
         self.serial = self._first = owner.applied
@@ -95,6 +106,20 @@ class Out:
         outputs.keys.append(None if key is None else key.encode())
         outputs.values.append(self._encode(value))
         outputs.origins.append(self._origins[self.index])
+
+    def update(self, topic: faust.Topic, *, key: str | None, value: Any, of: Hashable) -> None:
+        """Send a record that takes the place of earlier ones, with the agent's event as its origin.
+
+        It is sent when the batch is committed; of several batches in one commit, the last one's only.
+
+        Args:
+            topic: an output topic of `app.topics`.
+            key: the record's key.
+            value: as for `send`; it must not be changed any more.
+            of: what the record is about: it replaces those of the same.
+        """
+        raw = None if key is None else key.encode()
+        self.updates[topic.topics[0], of] = Update(raw, value, self._origins[self.index])
 
     def dead_letter(self, record: ConsumerRecord, code: str, reason: str) -> None:
         """Send a record that is no event to the dead letters, with its bytes as they are."""
@@ -141,18 +166,36 @@ class Out:
 
     async def flush(self) -> list[asyncio.Future[Any]]:
         """Hand the outputs to the producer; the futures are their deliveries."""
-        engine = self._owner.engine
-        producer = engine.producer
-        prefix = f"{self._owner.name}/".encode()
-        deliveries: list[asyncio.Future[Any]] = []
-        for topic, outputs in self._outputs.items():
-            if topic in engine.copartitioned:
-                deliveries += await append(producer, topic, self.partition, outputs.records(prefix))
-                continue
-            count = len(await producer.partitions_for(topic))
-            by_partition: dict[int, list[int]] = defaultdict(list)
-            for i, key in enumerate(outputs.keys):
-                by_partition[0 if key is None else partition_for(key, count)].append(i)
-            for number, indices in by_partition.items():
-                deliveries += await append(producer, topic, number, outputs.records(prefix, indices))
-        return deliveries
+        return await _produce(self._owner, self._outputs)
+
+
+async def flush_updates(owner: "Partition", updates: Updates) -> list[asyncio.Future[Any]]:
+    """Hand a commit's updates to the producer; the futures are their deliveries."""
+    encode = owner.engine.wiring.encode
+    by_topic: dict[str, Outputs] = defaultdict(Outputs)
+    for (topic, _), (key, value, origin) in updates.items():
+        outputs = by_topic[topic]
+        outputs.keys.append(key)
+        outputs.values.append(encode(value))
+        outputs.origins.append(origin)
+    return await _produce(owner, by_topic)
+
+
+async def _produce(owner: "Partition", by_topic: Mapping[str, Outputs]) -> list[asyncio.Future[Any]]:
+    engine = owner.engine
+    producer = engine.producer
+    prefix = f"{owner.name}/".encode()
+    deliveries: list[asyncio.Future[Any]] = []
+    for topic, outputs in by_topic.items():
+        records = outputs.records(prefix)
+        if topic in engine.copartitioned:
+            deliveries += await append(producer, topic, owner.number, records)
+            continue
+        count = len(await producer.partitions_for(topic))
+        by_partition: dict[int, list[Record]] = defaultdict(list)
+        for record in records:
+            key = record[0]
+            by_partition[0 if key is None else partition_for(key, count)].append(record)
+        for number, part in by_partition.items():
+            deliveries += await append(producer, topic, number, part)
+    return deliveries

@@ -13,6 +13,7 @@ from aiokafka.structs import TopicPartition
 
 from app.engine.batch import Chunk, Out
 from app.engine.errors import ErrorPolicy, Flood
+from app.engine.out import Updates, flush_updates
 from app.engine.restore import HopelessError, begin, restore
 from app.engine.source import ConsumerRecord, Source, State
 from app.engine.trouble import Sorted, Trouble
@@ -26,7 +27,8 @@ logger = logging.getLogger(__name__)
 # What of a partition may be under way at once: enough that no round trip to Kafka is waited for.
 DEPTH = 4  # full chunks
 MOST_CHUNKS = 64
-# Commits of a partition are at least so far apart: small batches share one. Their outputs do not wait.
+# Partitions commit at multiples of it: small batches share a commit, and the commits of all partitions share
+# requests. Their outputs do not wait.
 COMMIT_SECONDS = 0.025
 
 
@@ -35,6 +37,7 @@ class Staged:
     """A batch whose agent is done: to be committed when its outputs are delivered."""
 
     changes: Any
+    updates: Updates
     deliveries: list[asyncio.Future[Any]]
     records: int
     position: int
@@ -170,7 +173,9 @@ class Partition:
         self.state.stage(changes)
         flood = astuple(found.flood)
         count = len(chunk.records)
-        self._queue.append(Staged(changes, deliveries, count, out.end, watermark, out.serial, flood))
+        self._queue.append(
+            Staged(changes, out.updates, deliveries, count, out.end, watermark, out.serial, flood)
+        )
         if found.admitted < len(chunk.records) and not chunk.retry:
             # What the limit lets pass is committed, so that it can be looked at; nothing after it.
             self.tag = None
@@ -259,7 +264,6 @@ class Partition:
 
     async def _commit(self) -> None:
         queue = self._queue
-        committed = 0.0
         while True:
             if not queue:
                 self._idle.set()
@@ -272,8 +276,7 @@ class Partition:
                 raise self._failure
             await asyncio.gather(*queue[0].deliveries)
             if self.tag is not None:
-                await asyncio.sleep(committed + COMMIT_SECONDS - time.monotonic())
-                committed = time.monotonic()
+                await asyncio.sleep(COMMIT_SECONDS - time.monotonic() % COMMIT_SECONDS)
             # Whatever else has been delivered by now goes into the same commit.
             ready = 1
             while ready < len(queue) and all(_delivered(d) for d in queue[ready].deliveries):
@@ -289,11 +292,14 @@ class Partition:
 
     async def _commit_first(self, count: int) -> None:
         group = [self._queue[i] for i in range(count)]
-        changes = group[0].changes
+        changes, updates = group[0].changes, group[0].updates
         if count > 1:
-            changes = self.engine.wiring.new_changes()
+            changes, updates = self.engine.wiring.new_changes(), {}
             for staged in group:
                 changes.update(staged.changes)
+                updates.update(staged.updates)
+        if updates:
+            await asyncio.gather(*await flush_updates(self, updates))
         last = group[-1]
         position = self.engine.wiring.position(
             {self.source.topic: last.position}, last.watermark, last.applied, last.flood

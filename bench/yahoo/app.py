@@ -66,7 +66,7 @@ async def ads(batches: Batches[AdEvent]) -> None:
 def send_count(out: Out, window: Window) -> None:
     """Tell how far a campaign's ten seconds have come."""
     value = _CampaignCount(window.key, out.partition, window.start, window.end, window.result["views"])
-    out.send(counts, key=window.key, value=value)
+    out.update(counts, key=window.key, value=value, of=(window.key, window.start))
 
 
 __all__ = ["app", "views"]

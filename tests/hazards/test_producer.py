@@ -64,7 +64,7 @@ def committing(delivery: asyncio.Future[Any]) -> tuple[State, asyncio.Task[None]
     engine = SimpleNamespace(wiring=wiring, room=asyncio.Event(), policies={}, dlq_limit=None)
     partition = Partition(cast(Any, engine), cast(Any, SimpleNamespace(topic="t")), 0, 1)
     partition.state = cast(Any, State())
-    staged = Mock(spec_set=list(Staged.__annotations__), deliveries=[delivery], position=5)
+    staged = Mock(spec_set=list(Staged.__annotations__), deliveries=[delivery], updates={}, position=5)
     partition._queue.append(staged)
     return cast(State, partition.state), asyncio.create_task(partition._commit())
 
