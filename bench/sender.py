@@ -15,7 +15,7 @@ from bench.worker import BenchError
 TICK_SECONDS = 0.001
 # An event that leaves later than so much after it was due is counted as late.
 LATE_SECONDS = 0.005
-# What a producer that cares for latency sets; librdkafka's default is 5.
+# librdkafka's default, and that of Kafka 4's own producer.
 LINGER_MS = 5
 # What may wait for the broker: a sender that had to wait itself would be no open loop.
 BUFFER_KBYTES = 2**20
