@@ -139,6 +139,8 @@ def source_topic(
     key: str,
     dead_letters: str,
     event_time: str = "timestamp",
+    late: str | None = None,
+    out_of_order: timedelta = timedelta(0),
     limits: bool = True,
 ) -> faust.Topic:
     """Declare a topic whose agent gets batches.
@@ -149,6 +151,9 @@ def source_topic(
         key: the Record's field that is the key: order and deduplication hold among its equals.
         dead_letters: name of the topic for values that are no such record.
         event_time: the Record's field that is the event time.
+        late: name of the topic for events that come too late for a table; needed if a table has a grace.
+        out_of_order: how far an event time may lie behind the largest one before it: the watermark is so far
+            behind.
         limits: whether large values, and those from the future, are dead letters; not where our own agents
             are the producers, whose input has been checked.
     """
@@ -166,6 +171,8 @@ def source_topic(
         decode=decoder.many,
         event_time=operator.attrgetter(event_time),
         dead_letters=conf.topic(dead_letters),
+        late=conf.topic(late) if late else None,
+        out_of_order=out_of_order.total_seconds(),
     )
     _declare(name, _event_configs())
     _declare_state_log(name)
@@ -196,8 +203,19 @@ def output_topic(
 
 
 def keep(topic: faust.Topic, *tables: Table) -> None:
-    """Keep tables beside a source topic: what its agent changes in them is exact through crashes."""
-    app.engine.sources[topic.get_topic_name()].tables.extend(tables)
+    """Keep tables beside a source topic: what its agent changes in them is exact through crashes.
+
+    Raises:
+        ValueError: a table tells late events, and the topic has no place for them.
+    """
+    source = app.engine.sources[topic.get_topic_name()]
+    for table in tables:
+        if getattr(table, "grace", None) is not None and source.late is None:
+            raise ValueError(
+                f"table {table.name!r} has a grace: give {source.topic} a topic for what comes after it, "
+                "`source_topic(…, late=…)`"
+            )
+    source.tables.extend(tables)
 
 
 def _declare_state_log(name: str) -> None:

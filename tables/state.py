@@ -111,6 +111,16 @@ class State(Replica):
                             found[i] = changed[key]
         return found
 
+    def scan(self, start: bytes, end: bytes) -> Iterable[tuple[bytes, bytes]]:
+        """Read the rows from key `start` up to, not including, `end`, after all that was staged."""
+        rows: dict[bytes, bytes | None] = dict(self._store.scan(start, end))
+        for changes in self._staged:
+            for changed in (changes.rows, changes.derived):
+                rows.update((key, value) for key, value in changed.items() if start <= key < end)
+            for first, last in changes.ranges:
+                rows = {key: value for key, value in rows.items() if not first <= key < last}
+        return sorted((key, value) for key, value in rows.items() if value is not None)
+
     def stage(self, changes: Changes) -> None:
         """Make changes visible to the batches that follow, before they are committed."""
         self._staged.append(changes)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from tables.replica import Changes, Table
@@ -35,7 +35,7 @@ class Reader(Protocol):
 
     @property
     def watermark(self) -> float:
-        """Largest event time, seconds since the epoch."""
+        """Largest event time less the source's out-of-orderness, seconds since the epoch."""
         ...
 
     def get_committed(self, key: bytes) -> bytes | None:
@@ -80,6 +80,24 @@ class Out(Reader, Protocol):
     serial: int
     cache: dict[bytes, Any]
 
+    @property
+    def watermarks(self) -> Sequence[float]:
+        """For each event of the batch, the watermark up to and with it."""
+        ...
+
+    def late(self, table: str, by: float) -> None:
+        """Note that a table does not take the event that the agent is at.
+
+        Args:
+            table: its name.
+            by: how many seconds the watermark was too far.
+        """
+        ...
+
+    def scan(self, start: bytes, end: bytes) -> Iterable[tuple[bytes, bytes]]:
+        """Read a range of rows as they are before this batch, in order."""
+        ...
+
     def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """Read rows as they are before this batch."""
         ...
@@ -104,7 +122,7 @@ class Batch(Protocol[E_co]):
 
     @property
     def watermarks(self) -> Sequence[float]:
-        """For each event, the largest event time up to and with it."""
+        """For each event, the watermark up to and with it."""
         ...
 
     def pick(self, indices: Iterable[int]) -> Iterator[E_co]:
@@ -115,3 +133,16 @@ class Batch(Protocol[E_co]):
 def iso(seconds: float) -> str:
     """Write a moment, seconds since the epoch, as ISO-8601 in UTC."""
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+
+
+def whole_seconds(table: str, what: str, length: timedelta, *, least: int = 0) -> int:
+    """Return a length of time in seconds.
+
+    Raises:
+        ValueError: it is not a whole number of them, or less than `least`.
+    """
+    seconds = int(length.total_seconds())
+    if seconds != length.total_seconds() or seconds < least:
+        wanted = "a positive number of whole seconds" if least else "a whole number of seconds"
+        raise ValueError(f"{what} of table {table!r}: {length} is not {wanted}")
+    return seconds

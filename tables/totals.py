@@ -11,9 +11,10 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from tables.aggregates import Aggregate
 from tables.replica import Changes
 from tables.table import Out
-from tables.windows import Aggregate, Window, Windowed
+from tables.windows import Window, Windowed
 
 A = TypeVar("A")
 
@@ -25,7 +26,7 @@ class TotalTable(Windowed[A]):
     """Totals of the windows of all source partitions; see `tables.windows.Windowed`."""
 
     def __init__(self, name: str, *, size: timedelta, value: Aggregate[A, Any]) -> None:
-        super().__init__(name, size=size, value=value)
+        super().__init__(name, size=size, step=size, value=value)
         self.kind = f"totals of windows of {size}"
         kept: Any = value.type
         self._decode = msgspec.msgpack.Decoder(dict[int, tuple[int, kept]]).decode

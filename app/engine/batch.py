@@ -50,7 +50,8 @@ class Batch(Generic[E]):
         events: the events.
         offsets: their offsets.
         origins: as `offsets`; for an event that was sent again by a replay, its first offset.
-        watermarks: for each event, the largest event time up to and with it, seconds since the epoch.
+        watermarks: for each event, the largest event time up to and with it less the source's
+            out-of-orderness, seconds since the epoch.
     """
 
     def __init__(self, chunk: Chunk) -> None:
@@ -128,9 +129,11 @@ class _Commit(AbstractAsyncContextManager[Out]):
         batch.origins = batch.offsets
         if any(map(_headers, good)):
             batch.origins = [_origin(record, owner) for record in good]
-        times = map(source.event_time, batch.events)
+        times: Iterable[float] = map(source.event_time, batch.events)
+        if source.out_of_order:
+            times = [time - source.out_of_order for time in times]
         batch.watermarks = list(accumulate(times, max, initial=owner.watermark))[1:]
-        out.begin(batch.offsets, batch.origins)
+        out.begin(good, batch.offsets, batch.origins, batch.watermarks)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None

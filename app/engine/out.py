@@ -63,7 +63,8 @@ class Out:
         index: which event of the batch the agent is at: the origin of what it sends; -1 before the first.
         end: offset after the last record of the batch.
         serial: number of events that the partition has taken in with this batch.
-        watermark: the largest event time before this batch, seconds since the epoch.
+        watermark: the watermark before this batch, seconds since the epoch.
+        watermarks: for each event of the batch, the watermark up to and with it.
         cache: see `tables.table.Out`.
         updates: what `update` was called for.
     """
@@ -81,12 +82,21 @@ class Out:
         self.watermark = owner.watermark
         self.cache = owner.state.cache
         self.index = -1
+        self.watermarks: list[float] = []
         self._offsets = self._origins = [self.end - 1]
+        self._records: Sequence[ConsumerRecord] = []
 
-    def begin(self, offsets: list[int], origins: list[int]) -> None:
-        """Take note of the offsets of the batch's events, and of their origins."""
+    def begin(
+        self,
+        records: Sequence[ConsumerRecord],
+        offsets: list[int],
+        origins: list[int],
+        watermarks: list[float],
+    ) -> None:
+        """Take note of the batch's events: their records, offsets, origins and watermarks."""
         before = self._offsets  # at index -1
         self._offsets, self._origins = offsets + before, origins + before
+        self.watermarks, self._records = watermarks, records
         self.serial = self._first + len(offsets)
 
     @property
@@ -134,6 +144,24 @@ class Out:
         # Kafka takes no record without key and value.
         outputs.values.append(b"" if record.key is None and record.value is None else record.value)
         outputs.origins.append(record.offset)
+
+    def late(self, table: str, by: float) -> None:
+        """Send the event that the agent is at to the late ones; see `tables.table.Out`."""
+        late, record = self._owner.source.late, self._records[self.index]
+        assert late is not None, "`keep` has seen to it"
+        outputs = self._outputs[late]
+        outputs.headers[len(outputs.keys)] = [
+            ("table", table.encode()),
+            ("late-by", b"%.3f" % by),
+            ("time", b"%d" % record.timestamp),
+        ]
+        outputs.keys.append(record.key)
+        outputs.values.append(record.value)
+        outputs.origins.append(self._origins[self.index])
+
+    def scan(self, start: bytes, end: bytes) -> Iterable[tuple[bytes, bytes]]:
+        """Read a range of rows as they are before this batch, in order."""
+        return self._state.scan(start, end)
 
     def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """Read rows as they are before this batch."""

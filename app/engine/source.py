@@ -86,6 +86,10 @@ class State(Protocol):
         """Read rows as they are after all that was staged."""
         ...
 
+    def scan(self, start: bytes, end: bytes) -> Iterable[tuple[bytes, bytes]]:
+        """Read a range of rows as they are after all that was staged, in order."""
+        ...
+
     def get_committed(self, key: bytes) -> bytes | None:
         """Read a row as of the last commit."""
         ...
@@ -122,6 +126,9 @@ class Source:
             `code` and a `reason`.
         event_time: returns an event's time, seconds since the epoch.
         dead_letters: name of the topic for what is no event.
+        late: name of the topic for events that a table does not take any more; None if it has none.
+        out_of_order: how far an event time may lie behind the largest one before it, without the event being
+            late; seconds.
         tables: the tables that its agent changes.
     """
 
@@ -130,6 +137,8 @@ class Source:
     decode: Callable[[Sequence[ConsumerRecord]], list[Any]]
     event_time: Callable[[Any], float]
     dead_letters: str
+    late: str | None = None
+    out_of_order: float = 0.0
     tables: list[Any] = field(default_factory=list)
 
 

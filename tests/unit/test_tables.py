@@ -237,7 +237,7 @@ async def test_windows_count_what_is_there_however_the_events_are_cut(
     assert {key: window.result["views"] for key, window in updates.items()} == right
     assert origins == {(e.page, int(e.timestamp // 60) * 60): i for i, e in enumerate(events)}
     for page in {e.page for e in events}:
-        assert dict(table.between(Reader(state), page, 60, 240)) == {
+        assert dict(table.panes(Reader(state), page, 60, 240)) == {
             start: count for (key, start), count in right.items() if key == page and 60 <= start < 240
         }
     state.close()

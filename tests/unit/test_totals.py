@@ -84,7 +84,7 @@ async def test_totals_are_the_newest_partials_in_any_order(
     found = {
         (page, start): total
         for page in {one.page for one in sent}
-        for start, total in table.between(Reader(state), page, 0, 120)
+        for start, total in table.panes(Reader(state), page, 0, 120)
     }
     assert found == right
     # An update is what the partials up to its origin say, however they were cut into batches...

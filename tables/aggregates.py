@@ -1,0 +1,320 @@
+"""How the events of a window become one value.
+
+An aggregate of your own is a small class like these. A table adds the events in the order of their offsets
+to the value that it has stored, so a result never depends on how events were cut into batches.
+"""
+
+from collections.abc import Callable, Iterable
+from functools import reduce
+from typing import Any, Generic, Protocol, TypeVar
+
+A = TypeVar("A")
+V = TypeVar("V")
+V_contra = TypeVar("V_contra", contravariant=True)
+
+Number = int | float
+Of = Callable[[Any], Any]
+
+
+class Aggregate(Protocol[A, V_contra]):
+    """How the events of a window become one value.
+
+    Attributes:
+        type: type of the value; anything that MessagePack can hold.
+    """
+
+    type: type[A]
+
+    def zero(self) -> A:
+        """Return the value of no events."""
+        ...
+
+    def add(self, total: A, value: V_contra) -> A:
+        """Return the value with one more event; may change `total`."""
+        ...
+
+    def merge(self, total: A, more: A) -> A:
+        """Return the value of two stretches of events; may change `total`."""
+        ...
+
+    def result(self, total: A) -> dict[str, Any]:
+        """Return the value as it is shown: JSON fields."""
+        ...
+
+
+def add_all(aggregate: Aggregate[A, V], total: A, values: Iterable[V]) -> A:
+    """Return the value with some more events; may change `total`."""
+    return reduce(aggregate.add, values, total)
+
+
+def itself(value: Any) -> Any:
+    """Return what is given: the usual `of`."""
+    return value
+
+
+class _Named:
+    """An aggregate of one figure.
+
+    Args:
+        field: name of the figure where it is shown.
+        of: what of an event is aggregated; None leaves the event out.
+    """
+
+    def __init__(self, field: str, *, of: Of = itself) -> None:
+        self.field = field
+        self._of = of
+
+
+class Count:
+    """Number of events.
+
+    Args:
+        field: name of the number where it is shown.
+    """
+
+    type = int
+
+    def __init__(self, field: str = "count") -> None:
+        self.field = field
+
+    def zero(self) -> int:
+        """Return the value of no events."""
+        return 0
+
+    def add(self, total: int, value: object) -> int:  # noqa: ARG002 (every event counts one)
+        """Count one more event."""
+        return total + 1
+
+    def merge(self, total: int, more: int) -> int:
+        """Add two counts."""
+        return total + more
+
+    def result(self, total: int) -> dict[str, Any]:
+        """Return the number under its name."""
+        return {self.field: total}
+
+
+class Sum(_Named):
+    """Sum of a figure; exact for whole numbers."""
+
+    type: Any = Number
+
+    def __init__(self, field: str = "sum", *, of: Of = itself) -> None:
+        super().__init__(field, of=of)
+
+    def zero(self) -> Number:
+        """Return the value of no events."""
+        return 0
+
+    def add(self, total: Number, value: Any) -> Number:
+        """Add one more event."""
+        figure = self._of(value)
+        return total if figure is None else total + figure
+
+    def merge(self, total: Number, more: Number) -> Number:
+        """Add two sums."""
+        return total + more
+
+    def result(self, total: Number) -> dict[str, Any]:
+        """Return the sum under its name."""
+        return {self.field: total}
+
+
+class _Chosen(_Named, Generic[V]):
+    """One of the figures."""
+
+    type: Any = Any
+
+    def zero(self) -> Any:
+        """Return the value of no events."""
+        return None
+
+    def add(self, total: Any, value: V) -> Any:
+        """Take one more event into account."""
+        return self.merge(total, self._of(value))
+
+    def merge(self, total: Any, more: Any) -> Any:
+        """Choose between two figures."""
+        if total is None or more is None:
+            return more if total is None else total
+        return self._choose(total, more)
+
+    def _choose(self, total: Any, more: Any) -> Any:
+        raise NotImplementedError
+
+    def result(self, total: Any) -> dict[str, Any]:
+        """Return the figure under its name; None of no events."""
+        return {self.field: total}
+
+
+class Min(_Chosen[Any]):
+    """The smallest figure."""
+
+    def __init__(self, field: str = "min", *, of: Of = itself) -> None:
+        super().__init__(field, of=of)
+
+    def _choose(self, total: Any, more: Any) -> Any:
+        return min(total, more)
+
+
+class Max(_Chosen[Any]):
+    """The largest figure."""
+
+    def __init__(self, field: str = "max", *, of: Of = itself) -> None:
+        super().__init__(field, of=of)
+
+    def _choose(self, total: Any, more: Any) -> Any:
+        return max(total, more)
+
+
+class Mean(_Named):
+    """Mean of a figure."""
+
+    type = tuple[int, float]
+
+    def __init__(self, field: str = "mean", *, of: Of = itself) -> None:
+        super().__init__(field, of=of)
+
+    def zero(self) -> tuple[int, float]:
+        """Return the value of no events."""
+        return 0, 0.0
+
+    def add(self, total: tuple[int, float], value: Any) -> tuple[int, float]:
+        """Add one more event."""
+        figure = self._of(value)
+        return total if figure is None else (total[0] + 1, total[1] + figure)
+
+    def merge(self, total: tuple[int, float], more: tuple[int, float]) -> tuple[int, float]:
+        """Add numbers and sums."""
+        return total[0] + more[0], total[1] + more[1]
+
+    def result(self, total: tuple[int, float]) -> dict[str, Any]:
+        """Return the mean under its name; None of no events."""
+        count, figures = total
+        return {self.field: figures / count if count else None}
+
+
+class Variance(_Named):
+    """Variance of a figure, of the sample (divided by n - 1); after Welford, and Chan for two stretches."""
+
+    type = tuple[int, float, float]
+
+    def __init__(self, field: str = "variance", *, of: Of = itself) -> None:
+        super().__init__(field, of=of)
+
+    def zero(self) -> tuple[int, float, float]:
+        """Return the value of no events: number, mean, sum of squared distances."""
+        return 0, 0.0, 0.0
+
+    def add(self, total: tuple[int, float, float], value: Any) -> tuple[int, float, float]:
+        """Add one more event."""
+        figure = self._of(value)
+        if figure is None:
+            return total
+        count, mean, squares = total[0] + 1, total[1], total[2]
+        distance = figure - mean
+        mean += distance / count
+        return count, mean, squares + distance * (figure - mean)
+
+    def merge(
+        self, total: tuple[int, float, float], more: tuple[int, float, float]
+    ) -> tuple[int, float, float]:
+        """Put two stretches together."""
+        count = total[0] + more[0]
+        if not count:
+            return total
+        distance = more[1] - total[1]
+        mean = total[1] + distance * more[0] / count
+        return count, mean, total[2] + more[2] + distance * distance * total[0] * more[0] / count
+
+    def result(self, total: tuple[int, float, float]) -> dict[str, Any]:
+        """Return the variance under its name; None of less than two events."""
+        count, _, squares = total
+        return {self.field: squares / (count - 1) if count > 1 else None}
+
+
+class _Timed(_Named):
+    """A figure of the event with a certain time.
+
+    Args:
+        field: name of the figure where it is shown.
+        of: the figure of an event.
+        at: the event's time, seconds since the epoch.
+    """
+
+    type: Any = tuple[float, Any] | None
+
+    def __init__(self, field: str, *, of: Of, at: Of) -> None:
+        super().__init__(field, of=of)
+        self._at = at
+
+    def zero(self) -> tuple[float, Any] | None:
+        """Return the value of no events."""
+        return None
+
+    def add(self, total: tuple[float, Any] | None, value: Any) -> tuple[float, Any] | None:
+        """Take one more event into account."""
+        figure = self._of(value)
+        return total if figure is None else self.merge(total, (self._at(value), figure))
+
+    def merge(
+        self, total: tuple[float, Any] | None, more: tuple[float, Any] | None
+    ) -> tuple[float, Any] | None:
+        """Choose between two by their times; of the same time, what was first stays."""
+        if total is None or more is None:
+            return more if total is None else total
+        return more if self._takes(more[0], total[0]) else total
+
+    def _takes(self, new: float, old: float) -> bool:
+        raise NotImplementedError
+
+    def result(self, total: tuple[float, Any] | None) -> dict[str, Any]:
+        """Return the figure under its name; None of no events."""
+        return {self.field: None if total is None else total[1]}
+
+
+class First(_Timed):
+    """The figure of the earliest event, by event time."""
+
+    def _takes(self, new: float, old: float) -> bool:
+        return new < old
+
+
+class Last(_Timed):
+    """The figure of the latest event, by event time; of several at one time, the one that came last."""
+
+    def _takes(self, new: float, old: float) -> bool:
+        return new >= old
+
+
+class Several:
+    """Several aggregates of the same events in one row.
+
+    Args:
+        aggregates: each shows fields of its own.
+    """
+
+    def __init__(self, *aggregates: Aggregate[Any, Any]) -> None:
+        self._parts = aggregates
+        self.type: Any = tuple.__class_getitem__(tuple(part.type for part in aggregates))
+
+    def zero(self) -> tuple[Any, ...]:
+        """Return the values of no events."""
+        return tuple(part.zero() for part in self._parts)
+
+    def add(self, total: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
+        """Return the values with one more event."""
+        return tuple([part.add(one, value) for part, one in zip(self._parts, total, strict=True)])
+
+    def merge(self, total: tuple[Any, ...], more: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return the values of two stretches of events."""
+        return tuple(
+            part.merge(one, other) for part, one, other in zip(self._parts, total, more, strict=True)
+        )
+
+    def result(self, total: tuple[Any, ...]) -> dict[str, Any]:
+        """Return the fields of all."""
+        fields: dict[str, Any] = {}
+        for part, one in zip(self._parts, total, strict=True):
+            fields.update(part.result(one))
+        return fields

@@ -1,0 +1,341 @@
+"""Sessions: the events of a key that lie less than a gap apart.
+
+A session grows with each event that lies within the gap of one of its own, and two that come to touch become
+one. It closes when the partition's watermark has passed its last event by the gap and the table's *grace*.
+"""
+
+import struct
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import msgspec
+
+from tables.aggregates import Aggregate
+from tables.replica import Changes
+from tables.table import Out, Range, Reader, iso, whole_seconds
+
+A = TypeVar("A")
+V = TypeVar("V")
+
+# Of times, which are not negative: sorted as bytes they are sorted as numbers.
+_TIME = struct.Struct(">d")
+
+
+class Session(NamedTuple):
+    """One session of one key; `start` and `end` are its first and its last event's time."""
+
+    key: str
+    start: float
+    end: float
+    result: dict[str, Any]
+
+
+class _Span(Generic[A]):
+    """A session as it is stored: first and last event time, and value."""
+
+    __slots__ = ("end", "start", "total", "touched")
+
+    def __init__(self, start: float, end: float, total: A, touched: int = -1) -> None:
+        self.start = start
+        self.end = end
+        self.total = total
+        self.touched = touched
+
+
+class SessionTable(Generic[A, V]):
+    """Sessions of keys.
+
+    Rows are, for each key, its open sessions together, and each closed session.
+
+    Args:
+        name: the table's name.
+        gap: how long a key is silent between two sessions.
+        value: what is kept of a session.
+        grace: how long after that a session takes events that come out of order.
+        keep: how long after it has closed a session is kept; None for ever.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        gap: timedelta,
+        value: Aggregate[A, V],
+        grace: timedelta = timedelta(0),
+        keep: timedelta | None = None,
+    ) -> None:
+        self.name = name
+        self.kind = f"sessions with gaps of {gap}"
+        self.value = value
+        self.gap = whole_seconds(name, "gap", gap, least=1)
+        self.grace = whole_seconds(name, "grace", grace)
+        self.keep = None if keep is None else whole_seconds(name, "keep", keep)
+        # An event or a session is closed when the watermark is so far behind it.
+        self.open_seconds = self.gap + self.grace
+        kept: Any = value.type
+        self._decode_open = msgspec.msgpack.Decoder(list[tuple[float, float, kept]]).decode
+        self._decode_closed = msgspec.msgpack.Decoder(tuple[float, kept]).decode
+        self._open = f"{name}\0o".encode()
+        self._closed = f"{name}\0c".encode()
+        self.late_key = f"{name}\0l".encode()
+        # Rows that find what is due: open sessions by a time not after their end, closed ones by their end.
+        self.derived: bytes | None = f"{name}\1".encode()
+        self._check = f"{name}\1o".encode()
+        self._expiry = f"{name}\1c".encode()
+
+    def open(
+        self,
+        out: Out,
+        *,
+        changed: Callable[[Session], None] | None = None,
+        closed: Callable[[Session], None] | None = None,
+    ) -> "Sessions[A, V]":
+        """Use the table in the commit of a batch.
+
+        Args:
+            out: the commit.
+            changed: called at the end for each session that the batch has changed and left open; what it
+                sends has the last event that changed it as its origin.
+            closed: called at the end for each session that the batch has closed, with its final result; what
+                it sends has the event that moved the watermark past it as its origin.
+        """
+        return Sessions(self, out, changed, closed)
+
+    def open_key(self, key: str) -> bytes:
+        """Return the key of the row of a key's open sessions."""
+        return self._open + key.encode()
+
+    def closed_key(self, key: str, start: float) -> bytes:
+        """Return the key of a closed session's row."""
+        return b"%s%s\0%s" % (self._closed, key.encode(), _TIME.pack(start))
+
+    def check_key(self, at: float, key: str = "") -> bytes:
+        """Return the key of the row that says: look at a key's open sessions when `at` has passed."""
+        return self._check + _TIME.pack(max(at, 0.0)) + key.encode()
+
+    def expiry_key(self, end: float, row: bytes = b"") -> bytes:
+        """Return the key of the row that finds a closed session, by its end."""
+        return self._expiry + _TIME.pack(max(end, 0.0)) + row
+
+    def checked(self, check_key: bytes) -> str:
+        """Return the key that is to be looked at."""
+        return check_key[len(self._check) + _TIME.size :].decode()
+
+    def expired(self, expiry_key: bytes) -> tuple[float, bytes]:
+        """Return the end of a closed session, and the key of its row."""
+        at = len(self._expiry)
+        return _TIME.unpack_from(expiry_key, at)[0], expiry_key[at + _TIME.size :]
+
+    def spans(self, raw: bytes | None) -> list[_Span[A]]:
+        """Return open sessions, the oldest first."""
+        return [] if raw is None else [_Span(*span) for span in self._decode_open(raw)]
+
+    def derive(self, key: bytes, value: bytes | None, changes: Changes) -> None:
+        """Add the rows that find what is due.
+
+        Those of what is not there any more do no harm: what they find is looked at, and is not due.
+        """
+        if value is None:
+            return
+        if key.startswith(self._open):
+            name = key[len(self._open) :]
+            for span in self.spans(value):
+                changes.derived[self.check_key(span.end) + name] = b""
+        elif key.startswith(self._closed):
+            end, _ = self._decode_closed(value)
+            changes.derived[self.expiry_key(end, key)] = b""
+
+    def info(self, readers: Sequence[Reader]) -> dict[str, Any]:
+        """Return what there is to say of the sessions, and how many events came too late for them."""
+        late = [int(reader.get_committed(self.late_key) or 0) for reader in readers]
+        return {
+            "gap_seconds": self.gap,
+            "grace_seconds": self.grace,
+            "keep_seconds": self.keep,
+            "late": sum(late),
+        }
+
+    def query(self, readers: Sequence[Reader], key: str, rows: Range) -> dict[str, Any]:
+        """Return a key's sessions that began in the range, the oldest first; each lies in one partition.
+
+        `next` is the start of the first one beyond the limit.
+        """
+        stored = [
+            (span.start, span.end, is_open, reader.partition, self.value.result(span.total))
+            for reader in readers
+            for span, is_open in self.stored(reader, key)
+            if rows.start <= span.start < rows.end
+        ]
+        found = sorted(stored, key=lambda item: item[:4])
+        answer: dict[str, Any] = {
+            "sessions": [
+                {"start": iso(start), "end": iso(end), "open": is_open, "partition": partition, **result}
+                for start, end, is_open, partition, result in found[: rows.limit]
+            ]
+        }
+        if len(found) > rows.limit:
+            answer["next"] = iso(found[rows.limit][0])
+        return answer
+
+    def stored(self, reader: Reader, key: str) -> Iterator[tuple[_Span[A], bool]]:
+        """Yield a key's committed sessions, and whether they are open."""
+        first, last = self.closed_key(key, 0.0), self.closed_key(key, float("inf"))
+        for row, raw in reader.scan_committed(first, last):
+            if len(row) == len(first):  # not of another key that begins with this one and a zero byte
+                (start,) = _TIME.unpack_from(row, len(row) - _TIME.size)
+                end, total = self._decode_closed(raw)
+                yield _Span(start, end, total), False
+        for span in self.spans(reader.get_committed(self.open_key(key))):
+            yield span, True
+
+
+class Sessions(Generic[A, V]):
+    """The table in the commit of one batch."""
+
+    def __init__(
+        self,
+        table: SessionTable[A, V],
+        out: Out,
+        changed: Callable[[Session], None] | None,
+        closed: Callable[[Session], None] | None,
+    ) -> None:
+        self._table = table
+        self._out = out
+        self._changed = changed
+        self._closed = closed
+        # By key: time and value of the events, and their indices in the batch.
+        self._events: dict[str, list[tuple[float, V, int]]] = {}
+        self._late = 0
+        out.at_end(self._fold)
+
+    def add(self, key: str, value: V, *, at: float) -> None:
+        """Add an event to the session of a key; if it is too late, it goes to the source's late events.
+
+        Args:
+            key: whose session.
+            value: what the table's aggregate takes.
+            at: event time, seconds since the epoch.
+        """
+        self._events.setdefault(key, []).append((at, value, self._out.index))
+
+    def _fold(self, changes: Changes) -> None:
+        table, out = self._table, self._out
+        due = self._due(changes)
+        names = list(dict.fromkeys([*self._events, *due]))
+        rows = [table.open_key(name) for name in names]
+        final: list[tuple[float, str, _Span[A]]] = []
+        current: list[tuple[int, str, _Span[A]]] = []
+        for name, row, raw in zip(names, rows, out.read(rows), strict=True):
+            before = table.spans(raw)
+            spans = self._grow(name, before, final, changes)
+            if out.watermarks:
+                spans = self._close(name, spans, out.watermarks[-1], final)
+            if name in due:
+                for span in spans:
+                    changes.derived[table.check_key(span.end, name)] = b""
+            if spans:
+                stored = [(span.start, span.end, span.total) for span in spans]
+                changes.rows[row] = msgspec.msgpack.encode(stored)
+            elif raw is not None:
+                changes.rows[row] = None
+            current += [(span.touched, name, span) for span in spans if span.touched >= 0]
+        self._tell(current, final, changes)
+        if self._late:
+            late = int(out.read([table.late_key])[0] or 0) + self._late
+            changes.rows[table.late_key] = b"%d" % late
+        self._expire(changes)
+
+    def _grow(
+        self,
+        name: str,
+        spans: list[_Span[A]],
+        final: list[tuple[float, str, _Span[A]]],
+        changes: Changes,
+    ) -> list[_Span[A]]:
+        """Add a key's events one by one, each as the watermark was when it came."""
+        table, out = self._table, self._out
+        value, gap = table.value, table.gap
+        for at, event, index in self._events.get(name, ()):
+            watermark = out.watermarks[index]
+            spans = self._close(name, spans, watermark, final)
+            near = [span for span in spans if span.start - gap < at < span.end + gap]
+            if not near and at + table.open_seconds <= watermark:
+                self._late += 1
+                out.index = index
+                out.late(table.name, watermark - at - table.open_seconds)
+                continue
+            if near:
+                grown = near[0]
+                grown.total = value.add(grown.total, event)
+                for span in near[1:]:
+                    grown.total = value.merge(grown.total, span.total)
+                grown.start = min(at, grown.start)
+                grown.end = max(at, *(span.end for span in near))
+            else:
+                grown = _Span(at, at, value.add(value.zero(), event))
+                changes.derived[table.check_key(at, name)] = b""
+            grown.touched = index
+            spans = sorted(
+                [grown, *(span for span in spans if span not in near)], key=lambda span: span.start
+            )
+        return spans
+
+    def _close(
+        self,
+        name: str,
+        spans: list[_Span[A]],
+        watermark: float,
+        final: list[tuple[float, str, _Span[A]]],
+    ) -> list[_Span[A]]:
+        """Return the sessions that are still open at a watermark; the others are final."""
+        closes = self._table.open_seconds
+        final += [(span.end + closes, name, span) for span in spans if span.end + closes <= watermark]
+        return [span for span in spans if span.end + closes > watermark]
+
+    def _tell(
+        self,
+        current: list[tuple[int, str, _Span[A]]],
+        final: list[tuple[float, str, _Span[A]]],
+        changes: Changes,
+    ) -> None:
+        table, out = self._table, self._out
+        if self._changed is not None:
+            for index, name, span in sorted(current, key=lambda item: (item[0], item[2].start)):
+                out.index = index
+                self._changed(Session(name, span.start, span.end, table.value.result(span.total)))
+        for at, name, span in sorted(final, key=lambda item: (item[0], item[1], item[2].start)):
+            if table.keep != 0:
+                row = table.closed_key(name, span.start)
+                changes.rows[row] = raw = msgspec.msgpack.encode((span.end, span.total))
+                table.derive(row, raw, changes)
+            if self._closed is not None:
+                out.index = bisect_left(out.watermarks, at)
+                self._closed(Session(name, span.start, span.end, table.value.result(span.total)))
+
+    def _due(self, changes: Changes) -> set[str]:
+        """Return the keys whose open sessions must be looked at, and forget that they must."""
+        table, out = self._table, self._out
+        if not out.watermarks:
+            return set()
+        # A little more than is due does no harm, a rounded sum of times might.
+        end = table.check_key(out.watermarks[-1] - table.open_seconds + 0.001)
+        checks = [key for key, _ in out.scan(table.check_key(0.0), end)]
+        for key in checks:
+            changes.derived[key] = None
+        return {table.checked(key) for key in checks}
+
+    def _expire(self, changes: Changes) -> None:
+        """Delete the closed sessions that are not kept any more."""
+        table, out = self._table, self._out
+        if table.keep is None or not out.watermarks:
+            return
+        watermark, kept = out.watermarks[-1], table.open_seconds + table.keep
+        first, last = table.expiry_key(0.0), table.expiry_key(watermark - kept + 0.001)
+        added = [key for key in changes.derived if first <= key < last]
+        for key in {key for key, _ in out.scan(first, last)}.union(added):
+            end, row = table.expired(key)
+            if end + kept <= watermark:
+                changes.derived[key] = None
+                changes.rows[row] = None
