@@ -1,7 +1,12 @@
 """The whole service in one place: app, topics, agents and web views."""
 
-from agents import activity, page_totals
+from importlib import import_module
+
 from app.service import app
+from app.settings import settings
 from app.web import views
 
-__all__ = ["activity", "app", "page_totals", "views"]
+for _name in settings().agents.split(","):
+    import_module(f"agents.{_name}")
+
+__all__ = ["app", "views"]

@@ -141,6 +141,7 @@ def source_topic(
     event_time: str = "timestamp",
     late: str | None = None,
     out_of_order: timedelta = timedelta(0),
+    copartitioned: bool = False,
     limits: bool = True,
 ) -> faust.Topic:
     """Declare a topic whose agent gets batches.
@@ -154,6 +155,7 @@ def source_topic(
         late: name of the topic for events that come too late for a table; needed if a table has a grace.
         out_of_order: how far an event time may lie behind the largest one before it: the watermark is so far
             behind.
+        copartitioned: as for `output_topic`, if an agent sends to it.
         limits: whether large values, and those from the future, are dead letters; not where our own agents
             are the producers, whose input has been checked.
     """
@@ -174,6 +176,8 @@ def source_topic(
         late=conf.topic(late) if late else None,
         out_of_order=out_of_order.total_seconds(),
     )
+    if copartitioned:
+        app.engine.copartitioned.add(name)
     _declare(name, _event_configs())
     _declare_state_log(name)
     return app.topic(name, value_type=record, schema=BatchSchema(value_type=record))

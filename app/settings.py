@@ -9,8 +9,10 @@ from functools import cache
 from pathlib import Path
 
 import click
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+AGENTS = Path(__file__).resolve().parents[1] / "agents"
 
 
 class Settings(BaseSettings):
@@ -54,6 +56,10 @@ class Settings(BaseSettings):
     )
     retention: timedelta = Field(timedelta(days=7), description="Time that event topics keep their records.")
 
+    agents: str = Field(
+        "activity,page_totals",
+        description="Files of `agents/` that the workers of a group run, with commas.",
+    )
     dedup_ttl: timedelta = Field(
         timedelta(minutes=10), gt=timedelta(0), description="Event time that an event_id is remembered for."
     )
@@ -70,6 +76,14 @@ class Settings(BaseSettings):
         timedelta(hours=24),
         description="Event time ahead of Kafka's append time above which it is impossible.",
     )
+
+    @field_validator("agents")
+    @classmethod
+    def _are_there(cls, names: str) -> str:
+        there = sorted(path.stem for path in AGENTS.glob("[a-z]*.py"))
+        if unknown := [name for name in names.split(",") if name not in there]:
+            raise ValueError(f"there is no agent {', '.join(unknown)!r}; there are: {','.join(there)}")
+        return names
 
     @model_validator(mode="after")
     def _can_be_confirmed(self) -> "Settings":

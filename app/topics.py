@@ -1,13 +1,26 @@
 """All topics, in the order in which an event flows through them."""
 
 from app.service import output_topic, source_topic
-from models.activity import ActivityEvent, EnrichedActivity, PageCount, PageTotal
+from models.activity import ActivityEvent, ActivitySession, EnrichedActivity, PageCount, PageTotal
 
 activity_raw = source_topic(
     "activity.raw", ActivityEvent, key="user_id", dead_letters="activity.dead-letters"
 )
 activity_dead_letters = output_topic("activity.dead-letters", copartitioned=True, max_bytes=2_000_000)
-activity_enriched = output_topic("activity.enriched", EnrichedActivity, copartitioned=True)
+activity_enriched = source_topic(
+    "activity.enriched",
+    EnrichedActivity,
+    key="user_id",
+    dead_letters="activity.enriched.dead-letters",
+    late="activity.late",
+    copartitioned=True,
+    limits=False,
+)
+activity_enriched_dead_letters = output_topic(
+    "activity.enriched.dead-letters", copartitioned=True, max_bytes=2_000_000
+)
+activity_late = output_topic("activity.late", copartitioned=True, max_bytes=2_000_000)
+activity_sessions = output_topic("activity.sessions", ActivitySession, copartitioned=True)
 activity_page_counts = source_topic(
     "activity.page-counts",
     PageCount,

@@ -7,7 +7,7 @@ from itertools import accumulate
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from app.engine.out import REPLAY_OF, Out
+from app.engine.out import ORIGIN, REPLAY_OF, Out
 from app.engine.source import ConsumerRecord
 from app.engine.trouble import Sorted
 
@@ -61,6 +61,7 @@ class Batch(Generic[E]):
         self.offsets: list[int] = []
         self.origins: list[int] = []
         self.watermarks: list[float] = []
+        self._records: Sequence[ConsumerRecord] = []
         self._at_one = False
 
     def __len__(self) -> int:
@@ -77,6 +78,11 @@ class Batch(Generic[E]):
         for out.index in indices:
             yield events[out.index]
         self._at_one = False
+
+    @property
+    def sources(self) -> list[tuple[bytes, int] | None]:
+        """Of each event that an agent of ours has sent: `topic/partition` and offset that it is made from."""
+        return [_source(record) for record in self._records]
 
     @property
     def at(self) -> int | None:
@@ -123,7 +129,7 @@ class _Commit(AbstractAsyncContextManager[Out]):
             out.dead_letter(record, code, reason)
         if not chunk.retry:
             out.end = records[found.admitted - 1].offset + 1
-        good = [records[i] for i in found.good]
+        good = batch._records = [records[i] for i in found.good]
         batch.events = [decoded[i] for i in found.good]
         batch.offsets = [record.offset for record in good]
         batch.origins = batch.offsets
@@ -152,6 +158,14 @@ class _Commit(AbstractAsyncContextManager[Out]):
             out.forget()
             owner.settle(self._chunk)
         return isinstance(exc, Exception)
+
+
+def _source(record: ConsumerRecord) -> tuple[bytes, int] | None:
+    for name, value in record.headers:
+        if name == ORIGIN:
+            place, _, number = value.rpartition(b"/")
+            return (place, int(number)) if number.isdigit() else None
+    return None
 
 
 def _origin(record: ConsumerRecord, owner: "Partition") -> int:

@@ -119,6 +119,24 @@ async def test_staged_changes_are_read_before_they_are_committed(tmp_path: Path)
     assert rows_of(state) == {"y": b"1"}
 
 
+async def test_staged_changes_are_scanned_before_they_are_committed(tmp_path: Path) -> None:
+    state = owner(MemoryLog(), tmp_path / "a")
+    await state.acquire()
+    await state.commit(changes(a=b"1", b=b"1", d=b"1"), at(1))
+    first, second = changes(b=None, c=b"2"), changes(e=b"3")
+    first.derived[b"t\0aa"] = b"2"
+    second.ranges.append((b"t\0d", b"t\0e"))
+    for staged in (first, second):
+        state.stage(staged)
+    right = [(b"t\0a", b"1"), (b"t\0aa", b"2"), (b"t\0c", b"2"), (b"t\0e", b"3")]
+    assert list(state.scan(b"t\0", b"t\1")) == right
+    assert list(state.scan(b"t\0aa", b"t\0e")) == right[1:3]
+    for staged in (first, second):
+        await state.commit(staged, at(2))
+        state.applied([staged])
+    assert list(state.scan(b"t\0", b"t\1")) == list(state.scan_committed(b"t\0", b"t\1")) == right
+
+
 async def test_too_large_commit_changes_nothing(tmp_path: Path) -> None:
     state = owner(MemoryLog(max_entries=2), tmp_path / "a")
     await state.acquire()

@@ -1,0 +1,132 @@
+"""Users' sessions on real Kafka, with kills, compared with sessions made straight from the events."""
+
+import itertools
+import json
+import random
+import time
+from collections import defaultdict
+from typing import Any
+
+import pytest
+
+from models.record import event_time
+from tests.service import Service
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+
+GAP = 30 * 60
+USERS = 40
+START = 1_700_000_000
+SETTINGS = {"MILLRACE_AGENTS": "activity,page_totals,sessions"}
+
+
+def event(number: int, user: str, at: float, action: str) -> dict[str, Any]:
+    fields: dict[str, Any] = {"event_id": f"e{number}", "user_id": user, "action": action, "timestamp": at}
+    if action == "view":
+        fields["page"] = "/a"
+    elif action == "purchase":
+        fields["amount"] = number % 700 / 100
+    return fields
+
+
+def made(count: int, seed: int) -> list[dict[str, Any]]:
+    """Make events of users that come and go, up to four minutes out of order, and a last one a day later."""
+    rand = random.Random(seed)
+    clock = {f"user-{n}": START + rand.uniform(0, 600) for n in range(USERS)}
+    events = []
+    for number in range(count):
+        user = min(clock, key=clock.__getitem__)
+        action = rand.choice(["view", "view", "click", "purchase"])
+        events.append(event(number, user, clock[user] - rand.uniform(0, 240), action))
+        clock[user] += rand.choice([60, 120, 400]) if rand.random() < 0.9 else rand.uniform(1700, 4000)
+    # Many users: at least one in each partition, to move every watermark on.
+    end = max(clock.values()) + 86400
+    return events + [event(count + n, f"last-{n}", end, "login") for n in range(60)]
+
+
+def right(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Make the sessions of all users but the last ones."""
+    of: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for one in sorted(events, key=lambda one: one["timestamp"]):
+        stretch = of[one["user_id"]]
+        stretch.append(one)
+    sessions = []
+    for user, stretch in of.items():
+        if user.startswith("last"):
+            continue
+        cut = [
+            0,
+            *(
+                i
+                for i in range(1, len(stretch))
+                if stretch[i]["timestamp"] - stretch[i - 1]["timestamp"] >= GAP
+            ),
+            len(stretch),
+        ]
+        for first, last in itertools.pairwise(cut):
+            part = stretch[first:last]
+            bought = [one for one in part if one["action"] == "purchase"]
+            sessions.append(
+                {
+                    "user_id": user,
+                    "start": part[0]["timestamp"],
+                    "end": part[-1]["timestamp"],
+                    "events": len(part),
+                    "views": sum(one["action"] == "view" for one in part),
+                    "purchases": len(bought),
+                    "amount": pytest.approx(sum(one["amount"] for one in bought)),
+                }
+            )
+    return sorted(sessions, key=lambda one: (one["user_id"], one["start"]))
+
+
+def test_sessions_are_told_once_and_right_through_kills(service: Service) -> None:
+    events = made(6000, 3)
+    lines = [(one["user_id"].encode(), json.dumps(one).encode()) for one in events]
+    service.worker("0", **SETTINGS).wait_ready()
+    for i in range(0, 6000, 2000):
+        service.send("activity.raw", lines[i : i + 2000])
+        time.sleep(0.3)
+        service.workers[-1].kill()
+        service.worker("0", **SETTINGS).wait_ready()
+    service.send("activity.raw", lines[6000:])
+    service.wait_done()
+    service.wait_done(topic="activity.enriched")
+
+    told = [json.loads(record.value) for record in service.read_once("activity.sessions")]
+    told.sort(key=lambda one: (one["user_id"], one["start"]))
+    wanted = right(events)
+    assert len(wanted) > 300
+    assert told == wanted
+    assert service.read("activity.late") == []
+    user = wanted[0]["user_id"]
+    answer = service.workers[-1].get(f"/tables/sessions/{user}").json()
+    of_user = [one for one in wanted if one["user_id"] == user]
+    assert [(event_time(one["start"]), one["events"]) for one in answer["sessions"]] == [
+        (pytest.approx(one["start"], abs=1e-3), one["events"]) for one in of_user
+    ]
+    assert not any(one["open"] for one in answer["sessions"])
+
+
+def test_what_is_too_late_goes_to_the_late_events(service: Service) -> None:
+    service.worker(**SETTINGS).wait_ready()
+    now, old = event(1, "u", START + 7200, "view"), event(2, "u", START, "view")
+    for one in (now, old):
+        service.send("activity.raw", [(b"u", json.dumps(one).encode())])
+        service.wait_done()
+    service.wait_done(topic="activity.enriched")
+    (late,) = service.read("activity.late")
+    headers = dict(late.headers)
+    assert (late.key, json.loads(late.value)["event_id"]) == (b"u", "e2")
+    assert (headers["table"], headers["late-by"]) == (b"sessions", b"5100.000")
+    assert headers["origin"].decode().startswith(service.topic("activity.enriched/"))
+    tables = service.workers[-1].get("/tables").json()["tables"]
+    (shown,) = [table for table in tables if table["name"] == "sessions"]
+    assert shown["late"] == 1
+
+
+def test_an_agent_that_is_not_there_is_told(service: Service) -> None:
+    done = service.command("topics", "create", check=False, MILLRACE_AGENTS="activity,nobody")
+    assert done.returncode != 0
+    assert "there is no agent 'nobody'" in done.stderr
+    assert "activity,page_totals,sessions" in done.stderr
