@@ -3,23 +3,28 @@
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 import faust
 from aiokafka import AIOKafkaProducer
+from aiokafka.structs import TopicPartition
 from faust.types import TP
 
 from app.engine.assignor import OWNER_BONUS
 from app.engine.batch import Chunk
 from app.engine.errors import DlqLimit, ErrorPolicy
 from app.engine.partition import Partition
-from app.engine.source import Source, Wiring
+from app.engine.restore import begin
+from app.engine.source import Source, State, Wiring
 from app.engine.standby import Standbys
 from app.engine.watchdog import end_within
 
 logger = logging.getLogger(__name__)
 
+# Partitions commit at multiples of it: small batches share a commit, and the commits of all partitions share
+# requests. Their outputs do not wait.
+COMMIT_SECONDS = 0.025
 # A rebalance waits for all workers: what is under way gets this long, then it is processed again.
 DRAIN_SECONDS = 5.0
 # A worker that ends by itself, because something has failed, has nothing to wait for.
@@ -49,6 +54,8 @@ class Engine:
         failure: why the worker ends by itself; None while it does not.
         followed: the partitions that the group wants this worker to be a standby of.
         standbys: the copies that it keeps of them.
+        commit_seconds: at the multiples of it partitions commit; 0 for at once.
+        clock: tells the time, seconds since the epoch.
         fresh: when its copies of partitions that it has owned were last known to be current, seconds since
             the epoch.
     """
@@ -79,6 +86,8 @@ class Engine:
         self.copartitioned: set[str] = set()
         self.partitions: dict[TP, Partition] = {}
         self.room = asyncio.Event()
+        self.commit_seconds = COMMIT_SECONDS
+        self.clock: Callable[[], float] = time.time
         self.joined = False
         self.stopping = False
         self.failure: str | None = None
@@ -127,6 +136,10 @@ class Engine:
         fresh.update({tp: copy.current for tp, copy in list(self.standbys.copies.items())})
         fresh.update({tp: fresh[tp] + OWNER_BONUS for tp in self._owned if tp in fresh})
         return [(tp.topic, tp.partition, current) for tp, current in fresh.items()]
+
+    async def begin(self, source: TopicPartition, state: State) -> int | None:
+        """Return the source's offset to go on from; see `app.engine.restore.begin`."""
+        return await begin(self.bootstrap, source, state)
 
     async def rewind(self, topic: str, number: int, offset: int | None) -> tuple[int, int]:
         """Fetch a partition from an offset on (None: from where its group has committed).

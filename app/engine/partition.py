@@ -14,7 +14,7 @@ from aiokafka.structs import TopicPartition
 from app.engine.batch import Chunk, Out
 from app.engine.errors import ErrorPolicy, Flood
 from app.engine.out import Updates, flush_updates
-from app.engine.restore import HopelessError, begin, restore
+from app.engine.restore import HopelessError, restore
 from app.engine.source import ConsumerRecord, Source, State
 from app.engine.trouble import Sorted, Trouble
 from app.engine.waiting import END, PREFIX, row_key, unpack
@@ -27,9 +27,6 @@ logger = logging.getLogger(__name__)
 # What of a partition may be under way at once: enough that no round trip to Kafka is waited for.
 DEPTH = 4  # full chunks
 MOST_CHUNKS = 64
-# Partitions commit at multiples of it: small batches share a commit, and the commits of all partitions share
-# requests. Their outputs do not wait.
-COMMIT_SECONDS = 0.025
 
 
 @dataclass
@@ -71,7 +68,8 @@ class Partition:
         self.committed: int | None = None
         self.watermark = 0.0
         self.applied = 0
-        self.trouble = Trouble(self.name, engine.policies.get(source.topic, ErrorPolicy()), engine.dlq_limit)
+        policy = engine.policies.get(source.topic, ErrorPolicy())
+        self.trouble = Trouble(self.name, policy, engine.dlq_limit, engine.clock)
         self.limit = limit
         self._chunks: deque[Chunk] = deque()
         self._queue: deque[Staged] = deque()
@@ -240,7 +238,7 @@ class Partition:
         await restore(self.name, self.state, self.engine.restore_seconds)
         position = self.state.position
         topic, wiring = self.source.topic, self.engine.wiring
-        offset = await begin(self.engine.bootstrap, TopicPartition(topic, self.number), self.state)
+        offset = await self.engine.begin(TopicPartition(topic, self.number), self.state)
         self.accepted, tag = await self.engine.rewind(topic, self.number, offset)
         if topic not in position.offsets:
             # From now on a state without a position is one that has lost it.
@@ -275,8 +273,9 @@ class Partition:
             if self._failure is not None:
                 raise self._failure
             await asyncio.gather(*queue[0].deliveries)
-            if self.tag is not None:
-                await asyncio.sleep(COMMIT_SECONDS - time.monotonic() % COMMIT_SECONDS)
+            tick = self.engine.commit_seconds
+            if self.tag is not None and tick:
+                await asyncio.sleep(tick - time.monotonic() % tick)
             # Whatever else has been delivered by now goes into the same commit.
             ready = 1
             while ready < len(queue) and all(_delivered(d) for d in queue[ready].deliveries):

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -45,6 +45,7 @@ class Trouble:
         name: the partition's, for messages.
         policy: what its agent's exceptions mean.
         limit: of the dead letters.
+        clock: tells the time, seconds since the epoch.
 
     Attributes:
         policy: what the agent's exceptions mean.
@@ -53,14 +54,17 @@ class Trouble:
         failures: how often in a row the partition has begun again.
     """
 
-    def __init__(self, name: str, policy: ErrorPolicy, limit: DlqLimit) -> None:
+    def __init__(
+        self, name: str, policy: ErrorPolicy, limit: DlqLimit, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._clock = clock
         self._name = name
         self.policy = policy
         self._limit = policy.limit or limit
         self._rejected: dict[int, str] = {}
         self._later: dict[int, str] = {}
         self.flood = Flood()
-        self.waiting = Waiting()
+        self.waiting = Waiting(clock)
         self.failures = 0
 
     def sort(self, records: Sequence[ConsumerRecord], decoded: Sequence[Any], *, retry: bool) -> Sorted:
@@ -87,7 +91,7 @@ class Trouble:
             if dead is not None:
                 found.dead.append((record, *dead))
             elif offset in self._later:
-                due = time.time() + self.policy.delay.total_seconds()
+                due = self._clock() + self.policy.delay.total_seconds()
                 parked = Parked(record.key, due, self.waiting.attempts(offset) + 1)
                 self._park(found, record, parked, self._later[offset])
                 held.add(record.key)

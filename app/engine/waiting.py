@@ -6,7 +6,7 @@ event is set aside, tried again and done with in the same commits as everything 
 
 import struct
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -48,9 +48,14 @@ class Parked:
 
 
 class Waiting:
-    """The events of a partition that wait, by offset."""
+    """The events of a partition that wait, by offset.
 
-    def __init__(self) -> None:
+    Args:
+        clock: tells the time, seconds since the epoch.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
         self._parked: dict[int, Parked] = {}
         self.keys: set[bytes | None] = set()
 
@@ -87,7 +92,7 @@ class Waiting:
 
     def due(self, limit: int, *, keep_order: bool) -> list[int]:
         """Return the offsets of events to try again now, in order, at most `limit`."""
-        now = time.time()
+        now = self._clock()
         held: set[bytes | None] = set()
         found: list[int] = []
         for offset in sorted(self._parked):

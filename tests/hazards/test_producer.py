@@ -1,6 +1,7 @@
 """Hazards of Faust's producer: what counts as sent."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any, cast
@@ -61,7 +62,14 @@ def committing(delivery: asyncio.Future[Any]) -> tuple[State, asyncio.Task[None]
         position=lambda offsets, *_: offsets["t"],
         too_large=ValueError,
     )
-    engine = SimpleNamespace(wiring=wiring, room=asyncio.Event(), policies={}, dlq_limit=None)
+    engine = SimpleNamespace(
+        wiring=wiring,
+        room=asyncio.Event(),
+        policies={},
+        dlq_limit=None,
+        commit_seconds=0.025,
+        clock=time.time,
+    )
     partition = Partition(cast(Any, engine), cast(Any, SimpleNamespace(topic="t")), 0, 1)
     partition.state = cast(Any, State())
     staged = Mock(spec_set=list(Staged.__annotations__), deliveries=[delivery], updates={}, position=5)

@@ -1,6 +1,7 @@
 """Outputs that take the place of earlier ones: a commit sends the last of each."""
 
 import asyncio
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -59,6 +60,7 @@ def partition(producer: Producer, log: MemoryLog, path: Path) -> Partition:
         copartitioned=set(),
         policies={},
         dlq_limit=DlqLimit(),
+        clock=time.time,
         room=asyncio.Event(),
     )
     made = Partition(cast(Any, engine), source, 0, limit=100)

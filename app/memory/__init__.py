@@ -1,0 +1,1 @@
+"""The service without Kafka and without a disk, for tests of agents."""

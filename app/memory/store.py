@@ -1,0 +1,59 @@
+"""Rows in memory; see `tables.store.Store`."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+Rows = dict[bytes, bytes | None]
+
+
+class MemoryStore:
+    """Rows of bytes, sorted by key.
+
+    Args:
+        rows: where they are kept; whoever opens a store on the same ones finds them.
+    """
+
+    path = Path("memory")
+
+    def __init__(self, rows: dict[bytes, bytes]) -> None:
+        self._rows = rows
+
+    def get(self, key: bytes) -> bytes | None:
+        """Read one row."""
+        return self._rows.get(key)
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Read several rows; None stands for one that is not there."""
+        return [self._rows.get(key) for key in keys]
+
+    def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the rows from key `start` up to, not including, `end`, in order."""
+        for key in sorted(key for key in self._rows if start <= key < end):
+            yield key, self._rows[key]
+
+    def write(
+        self, rows: Rows, derived: Rows | None = None, ranges: Sequence[tuple[bytes, bytes]] = ()
+    ) -> None:
+        """Write rows (None deletes one) and delete ranges of keys."""
+        for changed in (rows, derived or {}):
+            for key, value in changed.items():
+                if value is None:
+                    self._rows.pop(key, None)
+                else:
+                    self._rows[key] = value
+        for first, last in ranges:
+            for key in [key for key in self._rows if first <= key < last]:
+                del self._rows[key]
+
+    def reset(self, why: str) -> None:  # noqa: ARG002 (nobody keeps a store that is in memory)
+        """Begin with no rows."""
+        self._rows.clear()
+
+    @contextmanager
+    def bulk(self) -> Iterator[None]:
+        """Write many rows."""
+        yield
+
+    def close(self) -> None:
+        """Do nothing: the rows stay."""

@@ -1,0 +1,119 @@
+"""Our agents, run by the real engine on records in memory."""
+
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Any
+
+import pytest
+
+from app.memory.driver import AgentFailedError, Driver
+from tables.table import Range
+
+START = 1_700_000_000.0
+import_module("agents.sessions")
+
+
+@pytest.fixture
+def driver() -> Iterator[Driver]:
+    with Driver(now=START + 100_000) as driver:
+        yield driver
+
+
+def event(event_id: str, at: float = START, **fields: Any) -> dict[str, Any]:
+    return {"event_id": event_id, "user_id": "u", "action": "login", "timestamp": at, **fields}
+
+
+def test_an_event_is_enriched_once(driver: Driver) -> None:
+    bought = event("e1", action="purchase", amount=700.0, country="Germany")
+    driver.send("activity.raw", bought)
+    driver.send("activity.raw", bought)
+    (enriched,) = driver.read("activity.enriched")
+    assert enriched.key == "u"
+    assert enriched.value == {
+        **bought,
+        "page": None,
+        "quantity": None,
+        "currency": None,
+        "session_id": None,
+        "attributes": None,
+        "risk_level": "medium",
+        "region": "Europe",
+    }
+    assert enriched.headers == {"origin": b"activity.raw/0/0"}
+    sales = driver.query("sales", "Germany")
+    assert sales is not None
+    assert sales["total"] == {"purchases": 1, "refunds": 0, "amount": 700.0}
+
+
+def test_what_is_no_event_is_a_dead_letter(driver: Driver) -> None:
+    driver.send("activity.raw", b"{", key="u")
+    (letter,) = driver.read("activity.dead-letters")
+    assert (letter.key, letter.value) == ("u", b"{")
+    assert letter.headers["code"] == b"not-json"
+    assert driver.read("activity.enriched") == []
+
+
+def test_views_are_added_up_over_partitions() -> None:
+    with Driver(partitions=4, now=START + 100) as driver:
+        for n in range(40):
+            driver.send("activity.raw", event(f"e{n}", user_id=f"u{n}", action="view", page="/a"))
+        assert len({count.partition for count in driver.read("activity.enriched")}) == 4
+        totals = driver.read("activity.page-totals")
+        assert max(total.value["views"] for total in totals) == 40
+        answer = driver.query("page-totals", "/a")
+        assert answer is not None
+        assert answer["total"] == {"views": 40}
+
+
+@pytest.mark.parametrize("lose_disk", [False, True])
+def test_state_survives_a_restart(driver: Driver, lose_disk: bool) -> None:
+    driver.send("activity.raw", event("e1", action="view", page="/a"))
+    driver.restart(lose_disk=lose_disk)
+    driver.send("activity.raw", event("e1", action="view", page="/a"))
+    driver.send("activity.raw", event("e2", action="view", page="/a"))
+    assert [one.value["event_id"] for one in driver.read("activity.enriched")] == ["e1", "e2"]
+    assert [one.value["views"] for one in driver.read("activity.page-totals")] == [1, 2]
+
+
+def test_a_session_is_told_when_it_is_over(driver: Driver) -> None:
+    driver.send("activity.raw", event("e1", action="view", page="/a"))
+    driver.send("activity.raw", event("e2", START + 600, action="purchase", amount=3.5))
+    driver.send("activity.raw", event("e3", START + 300, action="view", page="/b"))
+    assert driver.read("activity.sessions") == []
+    assert driver.query("sessions", "u", Range(limit=1)) == {
+        "sessions": [
+            {
+                "start": "2023-11-14T22:13:20Z",
+                "end": "2023-11-14T22:23:20Z",
+                "open": True,
+                "partition": 0,
+                "events": 3,
+                "views": 2,
+                "purchases": 1,
+                "amount": 3.5,
+            }
+        ]
+    }
+    driver.send("activity.raw", event("e4", START + 600 + 35 * 60, user_id="other"))
+    (session,) = driver.read("activity.sessions")
+    assert session.value == {
+        "user_id": "u",
+        "start": START,
+        "end": START + 600,
+        "events": 3,
+        "views": 2,
+        "purchases": 1,
+        "amount": 3.5,
+    }
+    driver.send("activity.raw", event("e5", START + 60))
+    (late,) = driver.read("activity.late")
+    assert late.value["event_id"] == "e5"
+    assert late.headers["table"] == b"sessions"
+
+
+def test_a_flood_of_dead_letters_ends_the_worker(driver: Driver) -> None:
+    for _ in range(10_000):
+        driver.send("activity.raw", b"{", key="u")
+    with pytest.raises(AgentFailedError, match="a flood of dead letters"):
+        driver.send("activity.raw", b"{", key="u")
+    assert len(driver.read("activity.dead-letters")) == 10_000
