@@ -141,6 +141,7 @@ def source_topic(
     event_time: str = "timestamp",
     late: str | None = None,
     out_of_order: timedelta = timedelta(0),
+    idle: timedelta | None = None,
     copartitioned: bool = False,
     limits: bool = True,
 ) -> faust.Topic:
@@ -155,6 +156,8 @@ def source_topic(
         late: name of the topic for events that come too late for a table; needed if a table has a grace.
         out_of_order: how far an event time may lie behind the largest one before it: the watermark is so far
             behind.
+        idle: time without events after which a partition's watermark moves with the wall clock; None for
+            never.
         copartitioned: as for `output_topic`, if an agent sends to it.
         limits: whether large values, and those from the future, are dead letters; not where our own agents
             are the producers, whose input has been checked.
@@ -175,6 +178,7 @@ def source_topic(
         dead_letters=conf.topic(dead_letters),
         late=conf.topic(late) if late else None,
         out_of_order=out_of_order.total_seconds(),
+        idle=None if idle is None else idle.total_seconds(),
     )
     if copartitioned:
         app.engine.copartitioned.add(name)

@@ -1,5 +1,7 @@
 """All topics, in the order in which an event flows through them."""
 
+from datetime import timedelta
+
 from app.service import output_topic, source_topic
 from models.activity import ActivityEvent, ActivitySession, EnrichedActivity, PageCount, PageTotal
 
@@ -13,6 +15,7 @@ activity_enriched = source_topic(
     key="user_id",
     dead_letters="activity.enriched.dead-letters",
     late="activity.late",
+    idle=timedelta(minutes=1),
     copartitioned=True,
     limits=False,
 )

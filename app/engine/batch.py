@@ -3,6 +3,7 @@
 import operator
 from collections.abc import AsyncIterable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from itertools import accumulate
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -27,14 +28,22 @@ class Chunk:
     Attributes:
         tag: number of the fetch position's last move; records fetched before it are not wanted any more.
         retry: whether these are events that have waited to be tried again.
+        watermark: where a chunk without records moves the watermark; None for one with records.
     """
 
-    __slots__ = ("partition", "records", "retry", "tag")
+    __slots__ = ("partition", "records", "retry", "tag", "watermark")
 
     def __init__(
-        self, partition: "Partition", records: Sequence[ConsumerRecord], tag: int, *, retry: bool = False
+        self,
+        partition: "Partition",
+        records: Sequence[ConsumerRecord],
+        tag: int,
+        *,
+        retry: bool = False,
+        watermark: float | None = None,
     ) -> None:
         self.retry = retry
+        self.watermark = watermark
         self.partition = partition
         self.records = records
         self.tag = tag
@@ -110,10 +119,15 @@ class _Commit(AbstractAsyncContextManager[Out]):
 
     async def __aenter__(self) -> Out:
         owner, batch, chunk = self._owner, self._batch, self._chunk
+        if chunk.watermark is not None:
+            await owner.committed_all()  # the plan, too
         records = owner.begin(chunk)
         out = batch._out = Out(owner)
         if records:
             self._decode(out, records)
+        elif chunk.watermark is not None and owner.wants(chunk):
+            self._found = Sorted([], 0, replace(owner.trouble.flood))
+            out.begin([], [], [], [chunk.watermark])
         return out
 
     def _decode(self, out: Out, records: Sequence[ConsumerRecord]) -> None:
@@ -150,7 +164,7 @@ class _Commit(AbstractAsyncContextManager[Out]):
             if isinstance(exc, Exception):
                 owner.fail(self._chunk, exc, at=batch.at, by_agent=True)
             elif exc is None and self._found is not None and owner.wants(self._chunk):
-                watermark = batch.watermarks[-1] if batch.watermarks else owner.watermark
+                watermark = out.watermarks[-1] if out.watermarks else owner.watermark
                 await owner.stage(self._chunk, out, self._found, watermark)
         except Exception as failure:  # a bug in a table, or a producer that is gone
             owner.fail(self._chunk, failure)

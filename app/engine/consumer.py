@@ -281,13 +281,14 @@ async def _arrival(fetcher: Any, seconds: float) -> bool:
 
 
 def _message(tp: TP, chunk: Chunk, generation: int) -> ConsumerMessage:
-    last = chunk.records[-1]
+    # A chunk without records moves the watermark.
+    last = chunk.records[-1] if chunk.records else None
     return ConsumerMessage(
         tp.topic,
         tp.partition,
-        last.offset,
-        last.timestamp / 1000,
-        last.timestamp_type,
+        chunk.partition.accepted if last is None else last.offset,
+        time.time() if last is None else last.timestamp / 1000,
+        0 if last is None else last.timestamp_type,
         (),
         None,
         chunk,

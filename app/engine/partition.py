@@ -13,6 +13,7 @@ from aiokafka.structs import TopicPartition
 
 from app.engine.batch import Chunk, Out
 from app.engine.errors import ErrorPolicy, Flood
+from app.engine.idle import ROW, Idle
 from app.engine.out import Updates, flush_updates
 from app.engine.restore import HopelessError, restore
 from app.engine.source import ConsumerRecord, Source, State
@@ -71,6 +72,7 @@ class Partition:
         policy = engine.policies.get(source.topic, ErrorPolicy())
         self.trouble = Trouble(self.name, policy, engine.dlq_limit, engine.clock)
         self.limit = limit
+        self._silence = Idle(source.idle, engine.clock)
         self._chunks: deque[Chunk] = deque()
         self._queue: deque[Staged] = deque()
         self._changed = asyncio.Event()
@@ -96,7 +98,7 @@ class Partition:
     def full(self) -> bool:
         """Whether no more records should be fetched for now."""
         chunks = len(self._chunks) + len(self._queue)
-        if self.tag is None:
+        if self.tag is None or self._silence.planned is not None:
             return True
         if chunks < DEPTH:
             return False
@@ -125,12 +127,38 @@ class Partition:
             self.fail(skipped, RuntimeError("an agent has left out a batch"))
         if not self.wants(chunk):
             return []
+        if not chunk.records:
+            return []
         if chunk.retry or chunk.records[0].offset >= self.accepted:
             return chunk.records
         return [record for record in chunk.records if record.offset >= self.accepted]
 
+    async def committed_all(self) -> None:
+        """Wait until all that is staged is committed, or dropped."""
+        await self._idle.wait()
+
     def due(self) -> Chunk | None:
-        """Return a chunk of events to try again now, to be treated like one that was fetched."""
+        """Return a chunk that does not come from Kafka, to be treated like one that was fetched.
+
+        It has events to try again now, or moves the watermark of a partition that is silent.
+        """
+        return self._again() or self._tick()
+
+    def _tick(self) -> Chunk | None:
+        if self.tag is None or self._chunks or self._queue or self.trouble.waiting:
+            return None
+        if self._silence.planned is None:
+            row = self._silence.plan(self.accepted, self.watermark)
+            if row is None:
+                return None
+            changes = self.engine.wiring.new_changes()
+            changes.rows[ROW] = row
+            self._stage(changes, {}, [], 0)
+        chunk = Chunk(self, [], self.tag, watermark=self._silence.planned)
+        self._chunks.append(chunk)
+        return chunk
+
+    def _again(self) -> Chunk | None:
         waiting = self.trouble.waiting
         if self.tag is None or self._retrying is not None or not waiting or self.full:
             return None
@@ -168,16 +196,23 @@ class Partition:
             return
         self.accepted, self.watermark, self.applied = out.end, watermark, out.serial
         self.trouble.accept(found)
-        self.state.stage(changes)
-        flood = astuple(found.flood)
-        count = len(chunk.records)
-        self._queue.append(
-            Staged(changes, out.updates, deliveries, count, out.end, watermark, out.serial, flood)
-        )
+        self._silence.moved()
+        if chunk.watermark is not None:
+            changes.rows[ROW] = None
+        self._stage(changes, out.updates, deliveries, len(chunk.records))
         if found.admitted < len(chunk.records) and not chunk.retry:
             # What the limit lets pass is committed, so that it can be looked at; nothing after it.
             self.tag = None
             self._last = self.trouble.too_many(chunk.records[found.admitted])
+
+    def _stage(
+        self, changes: Any, updates: Updates, deliveries: list[asyncio.Future[Any]], records: int
+    ) -> None:
+        self.state.stage(changes)
+        flood = astuple(self.trouble.flood)
+        self._queue.append(
+            Staged(changes, updates, deliveries, records, self.accepted, self.watermark, self.applied, flood)
+        )
         self._idle.clear()
         self._changed.set()
 
@@ -248,6 +283,7 @@ class Partition:
         self.committed = self.accepted
         self.watermark, self.applied = position.watermark, position.applied
         self.trouble.flood = Flood(*position.flood)
+        self._silence.load(self.state.get_many([ROW])[0], self.accepted)
         self.trouble.waiting.load(self.state.scan_committed(PREFIX, END))
         self._failure = None
         self.tag = tag

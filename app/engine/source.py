@@ -129,6 +129,7 @@ class Source:
         late: name of the topic for events that a table does not take any more; None if it has none.
         out_of_order: how far an event time may lie behind the largest one before it, without the event being
             late; seconds.
+        idle: seconds without events after which the watermark moves with the wall clock; None for never.
         tables: the tables that its agent changes.
     """
 
@@ -139,6 +140,7 @@ class Source:
     dead_letters: str
     late: str | None = None
     out_of_order: float = 0.0
+    idle: float | None = None
     tables: list[Any] = field(default_factory=list)
 
 

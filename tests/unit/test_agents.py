@@ -111,6 +111,46 @@ def test_a_session_is_told_when_it_is_over(driver: Driver) -> None:
     assert late.headers["table"] == b"sessions"
 
 
+def test_a_silent_partition_closes_its_sessions(driver: Driver) -> None:
+    driver.send("activity.raw", event("e1", action="view", page="/a"))
+    driver.advance(34 * 60)
+    assert driver.read("activity.sessions") == []
+    driver.restart()
+    driver.advance(59)
+    assert driver.read("activity.sessions") == []
+    driver.advance(60)
+    (session,) = driver.read("activity.sessions")
+    assert session.value["events"] == 1
+    assert session.headers["origin"] == b"activity.enriched/0/0"
+    driver.advance(3600)
+    driver.send("activity.raw", event("e2", START + 60))
+    (late,) = driver.read("activity.late")
+    assert late.value["event_id"] == "e2"
+
+
+@pytest.mark.parametrize("lose_disk", [False, True])
+def test_a_crash_closes_the_same_again(driver: Driver, lose_disk: bool) -> None:
+    driver.send("activity.raw", event("e1", action="view", page="/a"))
+    log = driver._engine.logs["activity.enriched", 0]
+    append, appended = log.append, []
+
+    async def fail(entries: Any) -> int:
+        appended.append(entries)
+        if len(appended) == 2:  # the plan is there, the move is not
+            raise ConnectionError("as told")
+        return await append(entries)
+
+    log.append = fail  # type: ignore[method-assign] # to fail at the right moment
+    driver.advance(36 * 60)
+    assert len(appended) > 3
+    first, second = driver.read("activity.sessions")
+    assert first == second
+    driver.restart(lose_disk=lose_disk)
+    driver.send("activity.raw", event("e2", START + 60))
+    assert len(driver.read("activity.late")) == 1
+    assert driver.read("activity.sessions") == []
+
+
 def test_a_flood_of_dead_letters_ends_the_worker(driver: Driver) -> None:
     for _ in range(5000):
         driver.send("activity.raw", b"{", key="u")
