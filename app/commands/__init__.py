@@ -12,6 +12,7 @@ COMMANDS = {
     "topics": "topics",
     "produce": "produce",
     "load": "load",
+    "replay": "replay",
     "dead-letters": "dead_letters",
     "tail": "tail",
 }

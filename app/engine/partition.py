@@ -154,9 +154,20 @@ class Partition:
             changes = self.engine.wiring.new_changes()
             changes.rows[ROW] = row
             self._stage(changes, {}, [], 0)
-        chunk = Chunk(self, [], self.tag, watermark=self._silence.planned)
+        assert self._silence.planned is not None
+        return self.move(self._silence.planned)
+
+    def move(self, watermark: float) -> Chunk:
+        """Return a chunk that moves the watermark, to be treated like one that was fetched."""
+        assert self.tag is not None
+        chunk = Chunk(self, [], self.tag, watermark=watermark)
         self._chunks.append(chunk)
         return chunk
+
+    @property
+    def ready(self) -> bool:
+        """Whether it is at work, and has nothing under way."""
+        return self.tag is not None and not self._chunks and not self._queue
 
     def _again(self) -> Chunk | None:
         waiting = self.trouble.waiting

@@ -29,10 +29,25 @@ class MemoryKafka:
         self.partitions = partitions
         self.now = 0
         self._topics: dict[tuple[str, int], list[Any]] = defaultdict(list)
+        self._dropped: dict[tuple[str, int], int] = defaultdict(int)
 
-    def records(self, topic: str, partition: int) -> Sequence[Any]:
-        """Return all records of a partition."""
-        return self._topics[topic, partition]
+    def end(self, topic: str, partition: int) -> int:
+        """Return the offset after the last record of a partition."""
+        return self._dropped[topic, partition] + len(self._topics[topic, partition])
+
+    def records(self, topic: str, partition: int, start: int = 0) -> Sequence[Any]:
+        """Return the records of a partition from an offset on."""
+        first = max(start - self._dropped[topic, partition], 0)
+        return self._topics[topic, partition][first:]
+
+    def topics(self) -> list[str]:
+        """Return the names of all topics that have records."""
+        return sorted({topic for (topic, _), records in self._topics.items() if records})
+
+    def drop(self, topic: str, partition: int) -> None:
+        """Forget the records of a partition; offsets go on."""
+        self._dropped[topic, partition] = self.end(topic, partition)
+        self._topics[topic, partition].clear()
 
     def put(
         self,
@@ -43,8 +58,10 @@ class MemoryKafka:
         headers: Sequence[tuple[str, bytes]],
     ) -> None:
         """Append one record."""
-        records = self._topics[topic, partition]
-        records.append(DefaultRecord(len(records), self.now, LOG_APPEND_TIME, key, value, list(headers)))
+        offset = self.end(topic, partition)
+        self._topics[topic, partition].append(
+            DefaultRecord(offset, self.now, LOG_APPEND_TIME, key, value, list(headers))
+        )
 
     async def partitions_for(self, topic: str) -> set[int]:  # noqa: ARG002 (the same for all)
         """Return the numbers of a topic's partitions."""
@@ -52,7 +69,7 @@ class MemoryKafka:
 
     async def send_batch(self, batch: Any, topic: str, *, partition: int) -> asyncio.Future[Any]:
         """Append a batch as it would go to Kafka."""
-        offset = len(self._topics[topic, partition])
+        offset = self.end(topic, partition)
         batches = MemoryRecords(bytes(batch._build()))
         while batches.has_next():
             for record in batches.next_batch():

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from app.memory.driver import AgentFailedError, Driver
+from app.memory.driver import Driver
+from app.memory.pipeline import AgentFailedError
 from tables.table import Range
 
 START = 1_700_000_000.0
@@ -131,7 +132,7 @@ def test_a_silent_partition_closes_its_sessions(driver: Driver) -> None:
 @pytest.mark.parametrize("lose_disk", [False, True])
 def test_a_crash_closes_the_same_again(driver: Driver, lose_disk: bool) -> None:
     driver.send("activity.raw", event("e1", action="view", page="/a"))
-    log = driver._engine.logs["activity.enriched", 0]
+    log = driver._logs["activity.enriched", 0]
     append, appended = log.append, []
 
     async def fail(entries: Any) -> int:

@@ -1,0 +1,69 @@
+"""`millrace replay`: files through the agents, without Kafka."""
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from app.memory.pipeline import AgentFailedError
+from app.settings import settings
+from app.sources.files import MAPPINGS
+from app.sources.loading import Loading
+
+
+@click.command()
+@click.argument(
+    "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@click.option(
+    "--as",
+    "mapping",
+    type=click.Choice(MAPPINGS),
+    default="activity",
+    show_default=True,
+    help="What the lines are; see `millrace load`.",
+)
+@click.option(
+    "--out",
+    "folder",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for what the topics would have got; made if it is missing, and empty before.",
+)
+@click.option("--limit", type=click.IntRange(0), help="Number of lines after which to stop.")
+def command(*, files: tuple[Path, ...], mapping: str, folder: Path, limit: int | None) -> None:
+    """Run the agents over the events of FILES, and write what their topics would have got.
+
+    The same agents, tables and engine as in a worker, without Kafka: order and duplicates go by the same
+    partitions (MILLRACE_PARTITIONS). At the end of the files all windows close. One file a topic, one JSON
+    object a line: partition, key, value (or value_base64), headers.
+
+    \b
+    Example:
+      MILLRACE_AGENTS=activity,page_totals,sessions millrace replay --as retail --out replayed retail.csv.gz
+    """
+    from app.main import app  # noqa: PLC0415 (the whole service; not for --help)
+    from app.memory.replay import replay  # noqa: PLC0415 (as above)
+
+    if folder.exists() and any(folder.iterdir()):
+        raise click.ClickException(f"{folder} is not empty: give a folder that is, or none that is there")
+    folder.mkdir(parents=True, exist_ok=True)
+    loading = Loading(files, mapping, limit)
+    try:
+        counts = asyncio.run(
+            replay(
+                app,
+                loading.records(),
+                source=settings().topic("activity.raw"),
+                partitions=settings().partitions,
+                folder=folder,
+            )
+        )
+    except AgentFailedError as exc:
+        raise click.ClickException(str(exc)) from None
+    bad = loading.bad.total()
+    click.echo(f"read {loading.lines:,} lines, of which {bad:,} are no events")
+    for topic, count in sorted(counts.items()):
+        click.echo(f"  {count:,} records in {folder / topic}.ndjson")
+    if loading.error is not None:
+        raise click.ClickException(str(loading.error))

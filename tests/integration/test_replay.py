@@ -1,0 +1,147 @@
+"""The same agents live and over files: the same results, also when the live ones are killed."""
+
+import gzip
+import itertools
+import json
+import random
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.sources.files import read
+from app.sources.record import Record
+from tests.integration.test_real_data import one_of
+from tests.service import Service
+
+pytestmark = [pytest.mark.kafka, pytest.mark.data, pytest.mark.timeout(600)]
+
+FILES = {"retail": "retail_*.csv.gz", "access-log": "*access*.log.gz"}
+GAP = 30 * 60
+KILLS = 5
+SETTINGS = {"MILLRACE_AGENTS": "activity,page_totals,sessions"}
+# A user in each partition, and more: their events move every watermark on.
+LAST = [f"last-{n}" for n in range(60)]
+# After all events of the files.
+LATER = 1_700_000_000
+
+Line = tuple[str | None, str]
+
+
+def compared(topic: str, lines: Iterable[tuple[str | None, bytes]]) -> list[Line]:
+    """Return what must be equal: all records, or the newest of each window; without the last users."""
+    told = [(key, raw.decode()) for key, raw in lines if key is None or not key.startswith("last-")]
+    if topic != "activity.page-totals":
+        return sorted(told)
+    newest: dict[tuple[str, int], Line] = {}
+    for key, raw in told:
+        total = json.loads(raw)
+        window = (total["page"], total["window_start"])
+        if window not in newest or json.loads(newest[window][1])["views"] <= total["views"]:
+            newest[window] = (key, raw)
+    return sorted(newest.values())
+
+
+def replayed(folder: Path, topic: str) -> list[Line]:
+    with (folder / f"{topic}.ndjson").open("rb") as file:
+        lines = [json.loads(line) for line in file]
+    return compared(
+        topic,
+        (
+            (line["key"], json.dumps(line["value"], separators=(",", ":"), ensure_ascii=False).encode())
+            for line in lines
+        ),
+    )
+
+
+def live(service: Service, topic: str) -> list[Line]:
+    records = service.read_once(topic)
+    return compared(
+        topic, ((record.key and record.key.decode(), _plain(json.loads(record.value))) for record in records)
+    )
+
+
+def _plain(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def sessions(path: Path, mapping: str) -> list[dict[str, Any]]:
+    """Make sessions straight from a file's events, each once."""
+    of: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
+    for record in read(path, mapping):
+        assert isinstance(record, Record)
+        event = json.loads(record.value or b"")
+        of[event["user_id"]].setdefault(event["event_id"], event | {"timestamp": record.event_time})
+    made = []
+    for user, events in of.items():
+        stretch = sorted(events.values(), key=lambda event: event["timestamp"])
+        cuts = [
+            i
+            for i, (one, next_) in enumerate(itertools.pairwise(stretch), 1)
+            if next_["timestamp"] - one["timestamp"] >= GAP
+        ]
+        for first, last in itertools.pairwise([0, *cuts, len(stretch)]):
+            part = stretch[first:last]
+            money = [
+                round((e.get("amount") or 0) * 1_000_000)
+                for e in part
+                if e["action"] in ("purchase", "refund")
+            ]
+            made.append(
+                {
+                    "user_id": user,
+                    "start": part[0]["timestamp"],
+                    "end": part[-1]["timestamp"],
+                    "events": len(part),
+                    "views": sum(e["action"] == "view" for e in part),
+                    "purchases": sum(e["action"] == "purchase" for e in part),
+                    "amount": sum(money) / 1_000_000,
+                }
+            )
+    return sorted(made, key=lambda one: (one["user_id"], one["start"]))
+
+
+def feed(service: Service, path: Path, mapping: str, seed: int) -> None:
+    """Load a file in parts, and kill the worker behind each."""
+    rand = random.Random(seed)
+    lines = gzip.decompress(path.read_bytes()).splitlines(keepends=True)
+    header, body = (lines[:1], lines[1:]) if mapping == "retail" else ([], lines)
+    size = len(body) // KILLS + 1
+    for start in range(0, len(body), size):
+        part = service.folder / f"part-{start}"
+        part.write_bytes(b"".join([*header, *body[start : start + size]]))
+        service.command("load", "--as", mapping, str(part))
+        time.sleep(rand.uniform(0.1, 0.6))
+        behind = service.lag() + service.lag("activity.enriched")
+        service.workers[-1].kill()
+        assert behind, "the fault missed the work: this run says nothing"
+        service.worker(**SETTINGS).wait_ready()
+    last = [
+        (user.encode(), _plain({"event_id": user, "user_id": user, "action": "login", "timestamp": LATER}))
+        for user in LAST
+    ]
+    service.send("activity.raw", last)
+    for topic in ("activity.raw", "activity.enriched", "activity.page-counts"):
+        service.wait_done(topic=topic)
+
+
+@pytest.mark.parametrize("mapping", FILES)
+def test_live_is_replay(service: Service, data: Path, tmp_path: Path, mapping: str) -> None:
+    path = one_of(data, FILES[mapping])
+    out = tmp_path / "replayed"
+    settings = SETTINGS | {"MILLRACE_TOPIC_PREFIX": ""}
+    print(service.command("replay", "--as", mapping, "--out", str(out), str(path), **settings).stdout)
+    service.worker(**SETTINGS).wait_ready()
+    feed(service, path, mapping, 5)
+    topics = ["activity.enriched", "activity.sessions"]
+    if mapping == "access-log":
+        topics.append("activity.page-totals")
+    for topic in topics:
+        over_files, over_kafka = replayed(out, topic), live(service, topic)
+        assert len(over_files) > 1000
+        assert over_kafka == over_files, topic
+    told = [json.loads(raw) for _, raw in replayed(out, "activity.sessions")]
+    assert sorted(told, key=lambda one: (one["user_id"], one["start"])) == sessions(path, mapping)
