@@ -4,6 +4,7 @@ import gzip
 import itertools
 import json
 import random
+import signal
 import time
 from collections import defaultdict
 from collections.abc import Iterable
@@ -72,7 +73,8 @@ def sessions(path: Path, mapping: str) -> list[dict[str, Any]]:
     """Make sessions straight from a file's events, each once."""
     of: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
     for record in read(path, mapping):
-        assert isinstance(record, Record)
+        if not isinstance(record, Record):
+            continue
         event = json.loads(record.value or b"")
         of[event["user_id"]].setdefault(event["event_id"], event | {"timestamp": record.event_time})
     made = []
@@ -113,10 +115,13 @@ def feed(service: Service, path: Path, mapping: str, seed: int) -> None:
     for start in range(0, len(body), size):
         part = service.folder / f"part-{start}"
         part.write_bytes(b"".join([*header, *body[start : start + size]]))
+        worker = service.workers[-1]
+        worker.process.send_signal(signal.SIGSTOP)
         service.command("load", "--as", mapping, str(part))
-        time.sleep(rand.uniform(0.1, 0.6))
+        worker.process.send_signal(signal.SIGCONT)
+        time.sleep(rand.uniform(0.05, 0.5))
         behind = service.lag() + service.lag("activity.enriched")
-        service.workers[-1].kill()
+        worker.kill()
         assert behind, "the fault missed the work: this run says nothing"
         service.worker(**SETTINGS).wait_ready()
     last = [
