@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from app.commands.common import kafka_address
+from app.commands.files import files_argument, limit_option, mapping_option
 from app.settings import settings
 from app.sources.batches import SendError
-from app.sources.files import MAPPINGS
 from app.sources.loading import Loading
 from app.sources.record import Record
 from app.sources.send import Due
@@ -40,17 +40,8 @@ def _pace(speed: float) -> Due:
 
 
 @click.command()
-@click.argument(
-    "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
-)
-@click.option(
-    "--as",
-    "mapping",
-    type=click.Choice(MAPPINGS),
-    default="activity",
-    show_default=True,
-    help="What the lines are.",
-)
+@files_argument
+@mapping_option
 @click.option(
     "--speed",
     callback=_speed,
@@ -58,7 +49,7 @@ def _pace(speed: float) -> Due:
     show_default=True,
     help="Event time times this factor: 1 as it was, 60 an hour a minute; or max.",
 )
-@click.option("--limit", type=click.IntRange(0), help="Number of lines after which to stop.")
+@limit_option
 @click.option(
     "--topic",
     default=lambda: settings().topic("activity.raw"),

@@ -5,24 +5,15 @@ from pathlib import Path
 
 import click
 
+from app.commands.files import files_argument, limit_option, mapping_option
 from app.memory.pipeline import AgentFailedError
 from app.settings import settings
-from app.sources.files import MAPPINGS
 from app.sources.loading import Loading
 
 
 @click.command()
-@click.argument(
-    "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
-)
-@click.option(
-    "--as",
-    "mapping",
-    type=click.Choice(MAPPINGS),
-    default="activity",
-    show_default=True,
-    help="What the lines are; see `millrace load`.",
-)
+@files_argument
+@mapping_option
 @click.option(
     "--out",
     "folder",
@@ -30,7 +21,7 @@ from app.sources.loading import Loading
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for what the topics would have got; made if it is missing, and empty before.",
 )
-@click.option("--limit", type=click.IntRange(0), help="Number of lines after which to stop.")
+@limit_option
 def command(*, files: tuple[Path, ...], mapping: str, folder: Path, limit: int | None) -> None:
     """Run the agents over the events of FILES, and write what their topics would have got.
 

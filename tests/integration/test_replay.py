@@ -1,12 +1,10 @@
 """The same agents live and over files: the same results, also when the live ones are killed."""
 
 import gzip
-import itertools
 import json
 import random
 import signal
 import time
-from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,12 +14,12 @@ import pytest
 from app.sources.files import read
 from app.sources.record import Record
 from tests.integration.test_real_data import one_of
+from tests.integration.test_sessions import right
 from tests.service import Service
 
 pytestmark = [pytest.mark.kafka, pytest.mark.data, pytest.mark.timeout(600)]
 
 FILES = {"retail": "retail_*.csv.gz", "access-log": "*access*.log.gz"}
-GAP = 30 * 60
 KILLS = 5
 SETTINGS = {"MILLRACE_AGENTS": "activity,page_totals,sessions"}
 # A user in each partition, and more: their events move every watermark on.
@@ -69,41 +67,14 @@ def _plain(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def sessions(path: Path, mapping: str) -> list[dict[str, Any]]:
-    """Make sessions straight from a file's events, each once."""
-    of: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
+def events_of(path: Path, mapping: str) -> list[dict[str, Any]]:
+    """Return a file's events, each once."""
+    events: dict[str, dict[str, Any]] = {}
     for record in read(path, mapping):
-        if not isinstance(record, Record):
-            continue
-        event = json.loads(record.value or b"")
-        of[event["user_id"]].setdefault(event["event_id"], event | {"timestamp": record.event_time})
-    made = []
-    for user, events in of.items():
-        stretch = sorted(events.values(), key=lambda event: event["timestamp"])
-        cuts = [
-            i
-            for i, (one, next_) in enumerate(itertools.pairwise(stretch), 1)
-            if next_["timestamp"] - one["timestamp"] >= GAP
-        ]
-        for first, last in itertools.pairwise([0, *cuts, len(stretch)]):
-            part = stretch[first:last]
-            money = [
-                round((e.get("amount") or 0) * 1_000_000)
-                for e in part
-                if e["action"] in ("purchase", "refund")
-            ]
-            made.append(
-                {
-                    "user_id": user,
-                    "start": part[0]["timestamp"],
-                    "end": part[-1]["timestamp"],
-                    "events": len(part),
-                    "views": sum(e["action"] == "view" for e in part),
-                    "purchases": sum(e["action"] == "purchase" for e in part),
-                    "amount": sum(money) / 1_000_000,
-                }
-            )
-    return sorted(made, key=lambda one: (one["user_id"], one["start"]))
+        if isinstance(record, Record):
+            event = json.loads(record.value or b"")
+            events.setdefault(event["event_id"], event | {"timestamp": record.event_time})
+    return list(events.values())
 
 
 def feed(service: Service, path: Path, mapping: str, seed: int) -> None:
@@ -149,4 +120,4 @@ def test_live_is_replay(service: Service, data: Path, tmp_path: Path, mapping: s
         assert len(over_files) > 1000
         assert over_kafka == over_files, topic
     told = [json.loads(raw) for _, raw in replayed(out, "activity.sessions")]
-    assert sorted(told, key=lambda one: (one["user_id"], one["start"])) == sessions(path, mapping)
+    assert sorted(told, key=lambda one: (one["user_id"], one["start"])) == right(events_of(path, mapping))

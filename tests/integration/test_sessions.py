@@ -5,6 +5,7 @@ import json
 import random
 import time
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -44,28 +45,20 @@ def made(count: int, seed: int) -> list[dict[str, Any]]:
     return events + [event(count + n, f"last-{n}", end, "login") for n in range(60)]
 
 
-def right(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Make the sessions of all users but the last ones."""
+def right(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Make the sessions of all users but the last ones, straight from their events."""
     of: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for one in sorted(events, key=lambda one: one["timestamp"]):
-        stretch = of[one["user_id"]]
-        stretch.append(one)
+        of[one["user_id"]].append(one)
     sessions = []
     for user, stretch in of.items():
-        if user.startswith("last"):
+        if user.startswith("last-"):
             continue
-        cut = [
-            0,
-            *(
-                i
-                for i in range(1, len(stretch))
-                if stretch[i]["timestamp"] - stretch[i - 1]["timestamp"] >= GAP
-            ),
-            len(stretch),
-        ]
-        for first, last in itertools.pairwise(cut):
+        silences = itertools.pairwise(one["timestamp"] for one in stretch)
+        cuts = [i for i, (before, after) in enumerate(silences, 1) if after - before >= GAP]
+        for first, last in itertools.pairwise([0, *cuts, len(stretch)]):
             part = stretch[first:last]
-            bought = [one for one in part if one["action"] == "purchase"]
+            money = [one.get("amount") or 0 for one in part if one["action"] in ("purchase", "refund")]
             sessions.append(
                 {
                     "user_id": user,
@@ -73,8 +66,8 @@ def right(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
                     "end": part[-1]["timestamp"],
                     "events": len(part),
                     "views": sum(one["action"] == "view" for one in part),
-                    "purchases": len(bought),
-                    "amount": pytest.approx(sum(one["amount"] for one in bought)),
+                    "purchases": sum(one["action"] == "purchase" for one in part),
+                    "amount": sum(round(one * 1_000_000) for one in money) / 1_000_000,
                 }
             )
     return sorted(sessions, key=lambda one: (one["user_id"], one["start"]))

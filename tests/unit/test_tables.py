@@ -21,6 +21,7 @@ from tables.store import Store
 from tables.table import Range
 from tables.windows import Count, Window, WindowTable
 from tests.memory_log import MemoryLog
+from tests.unit.cuts import Reader
 
 TTL = 100
 
@@ -73,17 +74,6 @@ class Batch:
         await self.state.commit(
             changes, Position({"t": self.serial}, max([self.watermark, *self.watermarks]))
         )
-
-
-@dataclass
-class Reader:
-    state: State
-    partition: int = 0
-
-    def __post_init__(self) -> None:
-        self.watermark = self.state.position.watermark
-        self.get_committed = self.state.get_committed
-        self.scan_committed = self.state.scan_committed
 
 
 async def state_of(log: MemoryLog, path: Path, *tables: Any) -> State:

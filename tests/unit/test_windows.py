@@ -49,7 +49,7 @@ nearly_in_order = st.lists(
 ).map(_spread)
 events_of_a_partition = events_in_disorder | nearly_in_order
 
-everything = Several(
+parts = [
     Count(),
     Sum(of=lambda event: event.figure),
     Min(of=lambda event: event.figure),
@@ -58,7 +58,8 @@ everything = Several(
     Variance(of=lambda event: event.figure),
     First("first", of=lambda event: event.figure, at=lambda event: event.time),
     Last("last", of=lambda event: event.figure, at=lambda event: event.time),
-)
+]
+everything = Several(*parts)
 
 slow = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 SIZES = [(60, 60), (60, 20), (30, 10)]
@@ -194,21 +195,7 @@ async def test_what_is_not_kept_leaves_disk_and_log(
     runner.state.close()
 
 
-@pytest.mark.parametrize(
-    "aggregate",
-    [
-        Count(),
-        Sum(of=lambda event: event.figure),
-        Min(of=lambda event: event.figure),
-        Max(of=lambda event: event.figure),
-        Mean(of=lambda event: event.figure),
-        Variance(of=lambda event: event.figure),
-        First("first", of=lambda event: event.figure, at=lambda event: event.time),
-        Last("last", of=lambda event: event.figure, at=lambda event: event.time),
-        everything,
-    ],
-    ids=lambda aggregate: type(aggregate).__name__,
-)
+@pytest.mark.parametrize("aggregate", [*parts, everything], ids=lambda part: type(part).__name__)
 @given(events=events_of_a_partition, at=st.integers(0, 60))
 def test_stretches_merge_to_the_whole(aggregate: Any, events: list[Event], at: int) -> None:
     halves = []
