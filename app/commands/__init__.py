@@ -13,6 +13,7 @@ COMMANDS = {
     "produce": "produce",
     "load": "load",
     "replay": "replay",
+    "lateness": "lateness",
     "dead-letters": "dead_letters",
     "tail": "tail",
 }
