@@ -4,8 +4,8 @@ An aggregate of your own is a small class like these. A table adds the events in
 to the value that it has stored, so a result never depends on how events were cut into batches.
 """
 
-from collections.abc import Callable, Iterable
-from functools import reduce
+from collections.abc import Callable, Sequence
+from functools import partial, reduce
 from typing import Any, Generic, Protocol, TypeVar
 
 A = TypeVar("A")
@@ -42,9 +42,10 @@ class Aggregate(Protocol[A, V_contra]):
         ...
 
 
-def add_all(aggregate: Aggregate[A, V], total: A, values: Iterable[V]) -> A:
-    """Return the value with some more events; may change `total`."""
-    return reduce(aggregate.add, values, total)
+def adder(aggregate: Aggregate[A, V]) -> Callable[[Sequence[V], A], A]:
+    """Return what adds several events to a value: the aggregate's own `add_all`, if it has a faster one."""
+    own: Callable[[Sequence[V], A], A] | None = getattr(aggregate, "add_all", None)
+    return own or partial(reduce, aggregate.add)
 
 
 def itself(value: Any) -> Any:
@@ -84,6 +85,10 @@ class Count:
     def add(self, total: int, value: object) -> int:  # noqa: ARG002 (every event counts one)
         """Count one more event."""
         return total + 1
+
+    def add_all(self, values: Sequence[object], total: int) -> int:
+        """Count several more events."""
+        return total + len(values)
 
     def merge(self, total: int, more: int) -> int:
         """Add two counts."""

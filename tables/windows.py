@@ -19,7 +19,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from tables.aggregates import Aggregate, Count, add_all
+from tables.aggregates import Aggregate, Count, adder
 from tables.replica import Changes
 from tables.table import Out, Range, Reader, iso, whole_seconds
 
@@ -156,6 +156,7 @@ class WindowTable(Windowed[A], Generic[A, V]):
         super().__init__(name, size=size, step=step or size, value=value)
         self.kind = f"tumbling windows of {size}" if step is None else f"windows of {size} every {step}"
         self._decode = msgspec.msgpack.Decoder(value.type).decode
+        self.add_all = adder(value)
         if grace is None:
             grace = keep
         self.grace = None if grace is None else whole_seconds(name, "grace", grace)
@@ -235,9 +236,8 @@ class Windows(Generic[A, V]):
         self._out = out
         self._changed = changed
         self._closed = closed
-        # By key and pane: the events, and the index of the last one.
-        self._values: dict[tuple[str, int], list[V]] = {}
-        self._last: dict[tuple[str, int], int] = {}
+        # By key and pane: the index of the last event, and behind it the values of all.
+        self._panes: dict[tuple[str, int], list[Any]] = {}
         self._late = 0
         self._step = table.step
         # A pane takes events until the watermark is so far behind its start.
@@ -261,26 +261,28 @@ class Windows(Generic[A, V]):
             self._late += 1
             out.late(self._table.name, out.watermarks[out.index] - start - self._open)
             return False
-        pane = (key, start)
-        values = self._values.get(pane)
-        if values is None:
-            values = self._values[pane] = []
-        values.append(value)
-        self._last[pane] = out.index
+        pane = self._panes.get((key, start))
+        if pane is None:
+            self._panes[key, start] = [out.index, value]
+        else:
+            pane[0] = out.index
+            pane.append(value)
         return True
 
     def _fold(self, changes: Changes) -> None:
         table, out = self._table, self._out
         totals: dict[tuple[str, int], A] = {}
-        rows = [table.row_key(*pane) for pane in self._values]
-        for row, raw, (pane, values) in zip(rows, out.read(rows), self._values.items(), strict=True):
-            totals[pane] = total = add_all(table.value, table.decode(raw), values)
+        last: dict[tuple[str, int], int] = {}
+        rows = [table.row_key(*pane) for pane in self._panes]
+        for row, raw, (pane, (index, *values)) in zip(rows, out.read(rows), self._panes.items(), strict=True):
+            totals[pane] = total = table.add_all(values, table.decode(raw))
+            last[pane] = index
             changes.rows[row] = msgspec.msgpack.encode(total)
             if raw is None and table.derived is not None:
                 changes.derived[table.pane_key(pane[1], pane[0])] = b""
         if self._changed is not None:
-            for pane, last in self._last.items():
-                out.index = last  # the update's origin, which says how new it is
+            for pane, index in last.items():
+                out.index = index  # the update's origin, which says how new it is
                 start = pane[1] + table.step - table.size
                 self._changed(self._window(pane[0], start, totals))
         if self._late:
