@@ -70,7 +70,7 @@ def committing(delivery: asyncio.Future[Any]) -> tuple[State, asyncio.Task[None]
         commit_seconds=0.025,
         clock=time.time,
     )
-    partition = Partition(cast(Any, engine), cast(Any, SimpleNamespace(topic="t")), 0, 1)
+    partition = Partition(cast(Any, engine), cast(Any, SimpleNamespace(topic="t", idle=None)), 0, 1)
     partition.state = cast(Any, State())
     staged = Mock(spec_set=list(Staged.__annotations__), deliveries=[delivery], updates={}, position=5)
     partition._queue.append(staged)
