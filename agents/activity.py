@@ -8,8 +8,9 @@ from app.engine.batch import Batches, Out
 from app.service import app, keep
 from app.settings import settings
 from models.activity import ActivityEvent, SalesTotals, enriched, page_count
+from tables.aggregates import Count
 from tables.seen import SeenTable
-from tables.windows import Count, Window, WindowTable
+from tables.windows import Window, WindowTable
 
 MINUTE = timedelta(minutes=1)
 

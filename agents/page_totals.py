@@ -7,8 +7,9 @@ from app import topics
 from app.engine.batch import Batches, Out
 from app.service import app, keep
 from models.activity import PageCount, page_total
+from tables.aggregates import Count
 from tables.totals import TotalTable
-from tables.windows import Count, Window
+from tables.windows import Window
 
 totals = TotalTable("page-totals", size=MINUTE, value=Count("views"))
 keep(topics.activity_page_counts, totals)

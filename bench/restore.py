@@ -17,10 +17,11 @@ from app.engine.log import KafkaLog
 from app.engine.worker import settle_memory
 from bench.command import machine
 from bench.kafka import kafka_of
+from tables.aggregates import Count
 from tables.log import FENCE, POSITION, Entry, Position, TooLargeError, entry
 from tables.state import State
 from tables.store import Store
-from tables.windows import Count, WindowTable
+from tables.windows import WindowTable
 
 COMMIT_ROWS = 2000
 PAGES = 5000

@@ -4,9 +4,10 @@ An aggregate of your own is a small class like these. A table adds the events in
 to the value that it has stored, so a result never depends on how events were cut into batches.
 """
 
+import operator
 from collections.abc import Callable, Sequence
 from functools import partial, reduce
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 A = TypeVar("A")
 V = TypeVar("V")
@@ -125,16 +126,17 @@ class Sum(_Named):
         return {self.field: total}
 
 
-class _Chosen(_Named, Generic[V]):
+class _Chosen(_Named):
     """One of the figures."""
 
     type: Any = Any
+    _choose: Callable[[Any, Any], Any]
 
     def zero(self) -> Any:
         """Return the value of no events."""
         return None
 
-    def add(self, total: Any, value: V) -> Any:
+    def add(self, total: Any, value: Any) -> Any:
         """Take one more event into account."""
         return self.merge(total, self._of(value))
 
@@ -144,32 +146,27 @@ class _Chosen(_Named, Generic[V]):
             return more if total is None else total
         return self._choose(total, more)
 
-    def _choose(self, total: Any, more: Any) -> Any:
-        raise NotImplementedError
-
     def result(self, total: Any) -> dict[str, Any]:
         """Return the figure under its name; None of no events."""
         return {self.field: total}
 
 
-class Min(_Chosen[Any]):
+class Min(_Chosen):
     """The smallest figure."""
+
+    _choose = staticmethod(min)
 
     def __init__(self, field: str = "min", *, of: Of = itself) -> None:
         super().__init__(field, of=of)
 
-    def _choose(self, total: Any, more: Any) -> Any:
-        return min(total, more)
 
-
-class Max(_Chosen[Any]):
+class Max(_Chosen):
     """The largest figure."""
+
+    _choose = staticmethod(max)
 
     def __init__(self, field: str = "max", *, of: Of = itself) -> None:
         super().__init__(field, of=of)
-
-    def _choose(self, total: Any, more: Any) -> Any:
-        return max(total, more)
 
 
 class Mean(_Named):
@@ -248,6 +245,8 @@ class _Timed(_Named):
     """
 
     type: Any = tuple[float, Any] | None
+    # Whether an event with the first time takes the place of one with the second.
+    _takes: Callable[[float, float], bool]
 
     def __init__(self, field: str, *, of: Of, at: Of) -> None:
         super().__init__(field, of=of)
@@ -270,9 +269,6 @@ class _Timed(_Named):
             return more if total is None else total
         return more if self._takes(more[0], total[0]) else total
 
-    def _takes(self, new: float, old: float) -> bool:
-        raise NotImplementedError
-
     def result(self, total: tuple[float, Any] | None) -> dict[str, Any]:
         """Return the figure under its name; None of no events."""
         return {self.field: None if total is None else total[1]}
@@ -281,15 +277,13 @@ class _Timed(_Named):
 class First(_Timed):
     """The figure of the earliest event, by event time."""
 
-    def _takes(self, new: float, old: float) -> bool:
-        return new < old
+    _takes = staticmethod(operator.lt)
 
 
 class Last(_Timed):
     """The figure of the latest event, by event time; of several at one time, the one that came last."""
 
-    def _takes(self, new: float, old: float) -> bool:
-        return new >= old
+    _takes = staticmethod(operator.ge)
 
 
 class Several:

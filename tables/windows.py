@@ -19,11 +19,9 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from tables.aggregates import Aggregate, Count, adder
+from tables.aggregates import Aggregate, adder
 from tables.replica import Changes
 from tables.table import Out, Range, Reader, iso, whole_seconds
-
-__all__ = ["Count", "Window", "WindowTable", "Windowed", "Windows"]
 
 A = TypeVar("A")
 V = TypeVar("V")

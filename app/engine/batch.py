@@ -177,16 +177,17 @@ class _Commit(AbstractAsyncContextManager[Out]):
 def _source(record: ConsumerRecord) -> tuple[bytes, int] | None:
     for name, value in record.headers:
         if name == ORIGIN:
-            place, _, number = value.rpartition(b"/")
-            return (place, int(number)) if number.isdigit() else None
+            return _place(value)
     return None
+
+
+def _place(origin: bytes) -> tuple[bytes, int] | None:
+    place, _, number = origin.rpartition(b"/")
+    return (place, int(number)) if number.isdigit() else None
 
 
 def _origin(record: ConsumerRecord, owner: "Partition") -> int:
     """Return the first offset of an event that was sent again to the partition it came from."""
     first = dict(record.headers).get(REPLAY_OF)
-    if first is not None:
-        place, _, number = first.rpartition(b"/")
-        if place == owner.name.encode() and number.isdigit():
-            return int(number)
-    return record.offset
+    place = None if first is None else _place(first)
+    return place[1] if place is not None and place[0] == owner.name.encode() else record.offset

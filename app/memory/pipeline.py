@@ -19,7 +19,7 @@ from app.memory.kafka import MemoryKafka
 END_OF_TIME = float(1 << 53)
 
 
-class AgentFailedError(AssertionError):
+class AgentFailedError(Exception):
     """The worker would have ended: an agent has failed beyond its error policy."""
 
 

@@ -12,8 +12,9 @@ from app.settings import settings
 from app.web import views
 from bench.yahoo.campaigns import CAMPAIGN_OF
 from models.record import EventTime, twin
+from tables.aggregates import Count
 from tables.seen import SeenTable
-from tables.windows import Count, Window, WindowTable
+from tables.windows import Window, WindowTable
 
 
 class AdEvent(faust.Record):

@@ -13,7 +13,8 @@ from app.engine.errors import ErrorPolicy, Verdict
 from app.main import app
 from app.service import keep, output_topic, source_topic
 from models.record import EventTime, twin
-from tables.windows import Count, WindowTable
+from tables.aggregates import Count
+from tables.windows import WindowTable
 
 
 class Order(faust.Record):

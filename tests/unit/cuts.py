@@ -128,6 +128,13 @@ class Runner:
                     disk += how.lose_disk
                     await self._open(disk)
 
+    async def fill(self, table: Any, events: Sequence[Any], how: Cuts) -> None:
+        """Add events with `key` and `time` to a table of windows."""
+        async for commit in self.run(events, lambda event: event.time, how):
+            opened = table.open(commit)
+            for event in commit:
+                opened.add(event.key, event, at=event.time)
+
     async def _open(self, disk: int) -> None:
         self.state = State(self._log, Store(self._folder / str(disk)), self._tables)
         await self.state.acquire()

@@ -115,10 +115,7 @@ async def test_sessions_that_are_not_kept_leave_disk_and_log(
 ) -> None:
     table = SessionTable("s", gap=timedelta(seconds=GAP), value=Count(), keep=timedelta(seconds=keep))
     runner = Runner(tmp_path_factory.mktemp("sessions"), table)
-    async for commit in runner.run(events, lambda event: event.time, how):
-        sessions = table.open(commit)
-        for event in commit:
-            sessions.add(event.key, event, at=event.time)
+    await runner.fill(table, events, how)
     if not events:
         return
     right = Expected(events, 0)

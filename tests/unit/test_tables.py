@@ -13,13 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from models.activity import SalesTotal, SalesTotals
+from tables.aggregates import Count
 from tables.log import Position
 from tables.replica import Changes
 from tables.seen import SeenTable
 from tables.state import FencedError, State
 from tables.store import Store
 from tables.table import Range
-from tables.windows import Count, Window, WindowTable
+from tables.windows import Window, WindowTable
 from tests.memory_log import MemoryLog
 from tests.unit.cuts import Reader
 

@@ -12,9 +12,10 @@ from app.service import app
 from app.topics import activity_page_counts
 from models.activity import SalesTotal, SalesTotals, page_count
 from models.record import encode
+from tables.aggregates import Count
 from tables.table import Range
 from tables.totals import TotalTable
-from tables.windows import Count, Window
+from tables.windows import Window
 from tests.memory_log import MemoryLog
 from tests.unit.test_tables import Batch, Event, Reader, cut, sizes, slow, state_of
 

@@ -176,10 +176,7 @@ async def test_what_is_not_kept_leaves_disk_and_log(
         "w", size=30 * seconds, step=10 * seconds, value=Count(), grace=10 * seconds, keep=keep * seconds
     )
     runner = Runner(tmp_path_factory.mktemp("windows"), table)
-    async for commit in runner.run(events, lambda event: event.time, how):
-        windows = table.open(commit)
-        for event in commit:
-            windows.add(event.key, event, at=event.time)
+    await runner.fill(table, events, how)
     if not events:
         return
     right = Expected(events, 30, 10, 10)
