@@ -37,6 +37,10 @@ class Proxy:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, daemon=True, name="proxy")
 
+    def has_passed(self, count: int) -> bool:
+        """Tell whether more than so many bytes went through."""
+        return self.passed > count
+
     def __enter__(self) -> "Proxy":
         ready = threading.Event()
         self._loop.call_soon(lambda: self._loop.create_task(self._serve(ready)))
