@@ -142,6 +142,7 @@ def source_topic(
     late: str | None = None,
     out_of_order: timedelta = timedelta(0),
     idle: timedelta | None = None,
+    behind: faust.Topic | None = None,
     copartitioned: bool = False,
     limits: bool = True,
 ) -> faust.Topic:
@@ -158,6 +159,9 @@ def source_topic(
             behind.
         idle: time without events after which a partition's watermark moves with the wall clock; None for
             never.
+        behind: the source topic whose agent sends the records of this one; its partitions tell how far they
+            have come, and the watermark is the lowest of that. It needs an idle time, and so has this topic
+            none.
         copartitioned: as for `output_topic`, if an agent sends to it.
         limits: whether large values, and those from the future, are dead letters; not where our own agents
             are the producers, whose input has been checked.
@@ -179,6 +183,7 @@ def source_topic(
         late=conf.topic(late) if late else None,
         out_of_order=out_of_order.total_seconds(),
         idle=None if idle is None else idle.total_seconds(),
+        behind=None if behind is None else behind.get_topic_name(),
     )
     if copartitioned:
         app.engine.copartitioned.add(name)

@@ -5,7 +5,6 @@ one. It closes when the partition's watermark has passed its last event by the g
 """
 
 import struct
-from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -311,7 +310,7 @@ class Sessions(Generic[A, V]):
                 changes.rows[row] = raw = msgspec.msgpack.encode((span.end, span.total))
                 table.derive(row, raw, changes)
             if self._closed is not None:
-                out.index = bisect_left(out.watermarks, at)
+                out.passed(at)
                 self._closed(Session(name, span.start, span.end, table.value.result(span.total)))
 
     def _due(self, changes: Changes) -> set[str]:

@@ -82,7 +82,11 @@ class Out(Reader, Protocol):
 
     @property
     def watermarks(self) -> Sequence[float]:
-        """For each event of the batch, the watermark up to and with it."""
+        """For each event of the batch, the watermark up to and with it; then what it moves to behind them."""
+        ...
+
+    def passed(self, at: float) -> None:
+        """Be at what has moved the watermark to `at` or beyond: the origin of what is sent."""
         ...
 
     def late(self, table: str, by: float) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from app.engine.out import ORIGIN, REPLAY_OF, Out
 from app.engine.source import ConsumerRecord
 from app.engine.trouble import Sorted
+from app.engine.upstream import Told, read
 
 if TYPE_CHECKING:
     from app.engine.partition import Partition
@@ -59,8 +60,8 @@ class Batch(Generic[E]):
         events: the events.
         offsets: their offsets.
         origins: as `offsets`; for an event that was sent again by a replay, its first offset.
-        watermarks: for each event, the largest event time up to and with it less the source's
-            out-of-orderness, seconds since the epoch.
+        watermarks: for each event the watermark, seconds since the epoch: the largest event time up to and
+            with it less the source's out-of-orderness, or what `app.engine.upstream` says.
     """
 
     def __init__(self, chunk: Chunk) -> None:
@@ -116,6 +117,7 @@ class _Commit(AbstractAsyncContextManager[Out]):
         self._chunk = chunk
         self._owner = chunk.partition
         self._found: Sorted | None = None
+        self._told: Told | None = None
 
     async def __aenter__(self) -> Out:
         owner, batch, chunk = self._owner, self._batch, self._chunk
@@ -126,34 +128,46 @@ class _Commit(AbstractAsyncContextManager[Out]):
         if records:
             self._decode(out, records)
         elif chunk.watermark is not None and owner.wants(chunk):
-            self._found = Sorted([], 0, replace(owner.trouble.flood))
-            out.begin([], [], [], [chunk.watermark])
+            self._found = Sorted([], replace(owner.trouble.flood))
+            out.begin([], [], [], [chunk.watermark], None)
         return out
 
     def _decode(self, out: Out, records: Sequence[ConsumerRecord]) -> None:
         batch, owner, chunk = self._batch, self._owner, self._chunk
         source = owner.source
-        decoded = source.decode(records)
-        found = owner.trouble.sort(records, decoded, retry=chunk.retry)
-        if not found.admitted:
-            owner.fail(chunk, owner.trouble.too_many(records[0]))
-            return
+        if source.behind is not None:
+            self._told = read(records, owner.upstream, owner.watermark)
+        events = records if self._told is None else self._told.events
+        decoded = source.decode(events)
+        found = owner.trouble.sort(events, decoded, retry=chunk.retry)
+        end = records[-1].offset + 1
+        if found.refused is not None:
+            end = found.refused.offset
+            if end == events[0].offset:
+                owner.fail(chunk, owner.trouble.too_many(found.refused))
+                return
+            if self._told is not None:
+                passed = [record for record in records if record.offset < end]
+                self._told = read(passed, owner.upstream, owner.watermark)
         self._found = found
         for record, code, reason in found.dead:
             out.dead_letter(record, code, reason)
         if not chunk.retry:
-            out.end = records[found.admitted - 1].offset + 1
-        good = batch._records = [records[i] for i in found.good]
+            out.end = end
+        good = batch._records = [events[i] for i in found.good]
         batch.events = [decoded[i] for i in found.good]
         batch.offsets = [record.offset for record in good]
         batch.origins = batch.offsets
         if any(map(_headers, good)):
             batch.origins = [_origin(record, owner) for record in good]
-        times: Iterable[float] = map(source.event_time, batch.events)
-        if source.out_of_order:
-            times = [time - source.out_of_order for time in times]
-        batch.watermarks = list(accumulate(times, max, initial=owner.watermark))[1:]
-        out.begin(good, batch.offsets, batch.origins, batch.watermarks)
+        if self._told is None:
+            times: Iterable[float] = map(source.event_time, batch.events)
+            if source.out_of_order:
+                times = [time - source.out_of_order for time in times]
+            batch.watermarks = list(accumulate(times, max, initial=owner.watermark))[1:]
+        else:
+            batch.watermarks = [self._told.watermarks[i] for i in found.good]
+        out.begin(good, batch.offsets, batch.origins, batch.watermarks, self._told and self._told.moves)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
@@ -165,7 +179,7 @@ class _Commit(AbstractAsyncContextManager[Out]):
                 owner.fail(self._chunk, exc, at=batch.at, by_agent=True)
             elif exc is None and self._found is not None and owner.wants(self._chunk):
                 watermark = out.watermarks[-1] if out.watermarks else owner.watermark
-                await owner.stage(self._chunk, out, self._found, watermark)
+                await owner.stage(self._chunk, out, self._found, watermark, self._told)
         except Exception as failure:  # a bug in a table, or a producer that is gone
             owner.fail(self._chunk, failure)
         finally:

@@ -260,6 +260,7 @@ class Consumer(driver.Consumer):
     async def on_stop(self) -> None:
         """Finish what is under way, commit it, and release the state."""
         await self.engine.drain()
+        await self.engine.forward.stop()
         await super().on_stop()
         await self.engine.release()
         await self.engine.standbys.close()

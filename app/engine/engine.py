@@ -14,6 +14,7 @@ from faust.types import TP
 from app.engine.assignor import OWNER_BONUS
 from app.engine.batch import Chunk
 from app.engine.errors import DlqLimit, ErrorPolicy
+from app.engine.forward import Forward
 from app.engine.partition import Partition
 from app.engine.restore import begin
 from app.engine.source import Source, State, Wiring
@@ -54,6 +55,7 @@ class Engine:
         failure: why the worker ends by itself; None while it does not.
         followed: the partitions that the group wants this worker to be a standby of.
         standbys: the copies that it keeps of them.
+        forward: tells other topics how far the partitions have come.
         commit_seconds: at the multiples of it partitions commit; 0 for at once.
         clock: tells the time, seconds since the epoch.
         fresh: when its copies of partitions that it has owned were last known to be current, seconds since
@@ -78,6 +80,7 @@ class Engine:
         self.bootstrap = ""
         self.followed: set[tuple[str, int]] = set()
         self.standbys = Standbys(self)
+        self.forward = Forward(self)
         self.fresh: dict[TP, float] = {}
         self._owned: set[TP] = set()
         self.wiring = wiring
@@ -105,6 +108,7 @@ class Engine:
     async def assign(self, assigned: Iterable[TP]) -> None:
         """Take partitions over: restore each, then let it work. Follow those that others own."""
         self.joined = True
+        self.forward.start()
         self._owned = {tp for tp in assigned if tp.topic in self.sources}
         self.standbys.follow({TP(*tp) for tp in self.followed} - self._owned)
         for tp in self._owned:

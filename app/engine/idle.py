@@ -51,10 +51,14 @@ class Idle:
         """Where the watermark is to move; None if it is not."""
         return None if self._plan is None else self._plan[1]
 
+    @property
+    def long(self) -> bool:
+        """Whether there were no events for long enough."""
+        return self._seconds is not None and self._clock() - self._moved >= self._seconds
+
     def plan(self, accepted: int, watermark: float) -> bytes | None:
         """Plan a move, and return the row that says so; None if it is too early."""
-        silence = self._clock() - self._moved
-        if self._seconds is None or silence < self._seconds or not watermark:
+        if not self.long or not watermark:
             return None
-        self._plan = accepted, watermark + silence
+        self._plan = accepted, watermark + self._clock() - self._moved
         return _PLAN.pack(*self._plan)

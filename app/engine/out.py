@@ -1,6 +1,7 @@
 """Where a batch's outputs and table changes are gathered."""
 
 import asyncio
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -64,7 +65,8 @@ class Out:
         end: offset after the last record of the batch.
         serial: number of events that the partition has taken in with this batch.
         watermark: the watermark before this batch, seconds since the epoch.
-        watermarks: for each event of the batch, the watermark up to and with it.
+        watermarks: for each event of the batch, the watermark up to and with it; then those that it moves
+            to behind them.
         cache: see `tables.table.Out`.
         updates: what `update` was called for.
     """
@@ -83,6 +85,7 @@ class Out:
         self.cache = owner.state.cache
         self.index = -1
         self.watermarks: list[float] = []
+        self._moves: tuple[int, list[float]] = (0, [])
         self._offsets = self._origins = [self.end - 1]
         self._records: Sequence[ConsumerRecord] = []
 
@@ -92,17 +95,36 @@ class Out:
         offsets: list[int],
         origins: list[int],
         watermarks: list[float],
+        moves: list[tuple[float, int]] | None,
     ) -> None:
-        """Take note of the batch's events: their records, offsets, origins and watermarks."""
+        """Take note of the batch's events, and of what moves the watermark.
+
+        Args:
+            records: the events' records.
+            offsets: their offsets.
+            origins: their origins.
+            watermarks: the watermark at each of them.
+            moves: each watermark that it is moved to, with the offset of what does so; None if the events do.
+        """
         before = self._offsets  # at index -1
-        self._offsets, self._origins = offsets + before, origins + before
-        self.watermarks, self._records = watermarks, records
+        self._records = records
         self.serial = self._first + len(offsets)
+        self.watermarks, self._moves = watermarks, (0, watermarks)
+        if moves:
+            reached, marks = map(list, zip(*moves, strict=True))
+            self.watermarks, self._moves = [*watermarks, reached[-1]], (len(offsets), reached)
+            before = marks + before
+        self._offsets, self._origins = offsets + before, origins + before
 
     @property
     def version(self) -> int:
         """A number that grows with each event that the partition's tables take in."""
         return self._first + self.index + 1
+
+    def passed(self, at: float) -> None:
+        """Be at what has moved the watermark to `at` or beyond, so that it is the origin of what is sent."""
+        first, reached = self._moves
+        self.index = first + bisect_left(reached, at)
 
     def send(self, topic: faust.Topic, *, key: str | None, value: Any) -> None:
         """Send a record, with the event that the agent is at as its origin.

@@ -4,9 +4,9 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
 from aiokafka.structs import TopicPartition
@@ -17,7 +17,10 @@ from app.engine.idle import ROW, Idle
 from app.engine.out import Updates, flush_updates
 from app.engine.restore import HopelessError, restore
 from app.engine.source import ConsumerRecord, Source, State
+from app.engine.staged import Staged, forget
 from app.engine.trouble import Sorted, Trouble
+from app.engine.upstream import NO_EVENTS, Told, load
+from app.engine.upstream import ROW as UPSTREAM
 from app.engine.waiting import END, PREFIX, row_key, unpack
 
 if TYPE_CHECKING:
@@ -30,20 +33,6 @@ DEPTH = 4  # full chunks
 MOST_CHUNKS = 64
 
 
-@dataclass
-class Staged:
-    """A batch whose agent is done: to be committed when its outputs are delivered."""
-
-    changes: Any
-    updates: Updates
-    deliveries: list[asyncio.Future[Any]]
-    records: int
-    position: int
-    watermark: float
-    applied: int
-    flood: tuple[int, int, int]
-
-
 class Partition:
     """A source partition, from its assignment to its revocation.
 
@@ -54,6 +43,7 @@ class Partition:
         committed: offset of the first record that is not yet in the state; None before the restore.
         watermark: largest event time that was accepted, seconds since the epoch.
         applied: number of events that were accepted.
+        upstream: what the partitions that fill it have told; see `app.engine.upstream`.
         trouble: events that are none, that fail, and that wait.
         limit: the largest number of records in a chunk.
     """
@@ -69,6 +59,7 @@ class Partition:
         self.committed: int | None = None
         self.watermark = 0.0
         self.applied = 0
+        self.upstream: Mapping[str, float] = {}
         policy = engine.policies.get(source.topic, ErrorPolicy())
         self.trouble = Trouble(self.name, policy, engine.dlq_limit, engine.clock)
         self.limit = limit
@@ -93,6 +84,15 @@ class Partition:
     def progress(self) -> int | None:
         """Offset in the state log that a restore has come to; None if there is none under way."""
         return self.state.progress.next if self.committed is None and hasattr(self, "state") else None
+
+    @property
+    def reached(self) -> float | None:
+        """The committed watermark; `NO_EVENTS` after a time without any; None if there is nothing to tell."""
+        if self.tag is None:
+            return None
+        if watermark := self.state.position.watermark:
+            return float(watermark)
+        return NO_EVENTS if self._silence.long else None
 
     @property
     def full(self) -> bool:
@@ -197,24 +197,27 @@ class Partition:
             self._chunks.clear()
             self._retrying = None
 
-    async def stage(self, chunk: Chunk, out: Out, found: Sorted, watermark: float) -> None:
+    async def stage(self, chunk: Chunk, out: Out, found: Sorted, watermark: float, told: Told | None) -> None:
         """Take over a batch whose agent is done. Its outputs are sent now, its changes after them."""
         changes = out.changes()
         changes.rows.update(found.rows)
         deliveries = await out.flush()
         if not self.wants(chunk):
-            _forget(deliveries)
+            forget(deliveries)
             return
         self.accepted, self.watermark, self.applied = out.end, watermark, out.serial
         self.trouble.accept(found)
         self._silence.moved()
         if chunk.watermark is not None:
             changes.rows[ROW] = None
+        if told is not None and told.known != self.upstream:
+            self.upstream = told.known
+            changes.rows[UPSTREAM] = told.row
         self._stage(changes, out.updates, deliveries, len(chunk.records))
-        if found.admitted < len(chunk.records) and not chunk.retry:
+        if found.refused is not None:
             # What the limit lets pass is committed, so that it can be looked at; nothing after it.
             self.tag = None
-            self._last = self.trouble.too_many(chunk.records[found.admitted])
+            self._last = self.trouble.too_many(found.refused)
 
     def _stage(
         self, changes: Any, updates: Updates, deliveries: list[asyncio.Future[Any]], records: int
@@ -272,7 +275,7 @@ class Partition:
     def _drop(self) -> None:
         self.tag = None
         for staged in self._queue:
-            _forget(staged.deliveries)
+            forget(staged.deliveries)
         self._queue.clear()
         self._retrying = None
         self._idle.set()
@@ -294,7 +297,9 @@ class Partition:
         self.committed = self.accepted
         self.watermark, self.applied = position.watermark, position.applied
         self.trouble.flood = Flood(*position.flood)
-        self._silence.load(self.state.get_many([ROW])[0], self.accepted)
+        plan, upstream = self.state.get_many([ROW, UPSTREAM])
+        self._silence.load(plan, self.accepted)
+        self.upstream = load(upstream)
         self.trouble.waiting.load(self.state.scan_committed(PREFIX, END))
         self._failure = None
         self.tag = tag
@@ -325,7 +330,7 @@ class Partition:
                 await asyncio.sleep(tick - time.monotonic() % tick)
             # Whatever else has been delivered by now goes into the same commit.
             ready = 1
-            while ready < len(queue) and all(_delivered(d) for d in queue[ready].deliveries):
+            while ready < len(queue) and queue[ready].delivered:
                 ready += 1
             try:
                 await self._commit_first(ready)
@@ -375,13 +380,3 @@ class Partition:
         if hasattr(self, "state"):
             self.state.close()
             del self.state
-
-
-def _delivered(delivery: asyncio.Future[Any]) -> bool:
-    return delivery.done() and not delivery.cancelled() and delivery.exception() is None
-
-
-def _forget(deliveries: list[asyncio.Future[Any]]) -> None:
-    """Let deliveries fail without asyncio's complaint that nobody looked."""
-    for delivery in deliveries:
-        delivery.add_done_callback(lambda done: done.cancelled() or done.exception())

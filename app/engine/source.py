@@ -130,6 +130,8 @@ class Source:
         out_of_order: how far an event time may lie behind the largest one before it, without the event being
             late; seconds.
         idle: seconds without events after which the watermark moves with the wall clock; None for never.
+        behind: name of the source topic whose agent sends the records of this one: the watermark comes from
+            its partitions, not from the event times; see `app.engine.upstream`. None for a topic of its own.
         tables: the tables that its agent changes.
     """
 
@@ -141,6 +143,7 @@ class Source:
     late: str | None = None
     out_of_order: float = 0.0
     idle: float | None = None
+    behind: str | None = None
     tables: list[Any] = field(default_factory=list)
 
 

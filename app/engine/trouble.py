@@ -24,16 +24,16 @@ class Sorted:
     Attributes:
         good: indices of those that go to the agent.
         dead: records for the dead letters, with code and reason.
+        refused: the first one that the limit of dead letters has not let pass; None if all have.
         parked: by offset, what changes about the events that wait; None: it waits no more.
         rows: the same, as rows of the state.
-        admitted: how many records the limit of dead letters has let pass.
         flood: the count of dead letters after them.
     """
 
     good: Sequence[int]
-    admitted: int
     flood: Flood
     dead: list[tuple[ConsumerRecord, str, str]] = field(default_factory=list)
+    refused: ConsumerRecord | None = None
     parked: dict[int, Parked | None] = field(default_factory=dict)
     rows: dict[bytes, bytes | None] = field(default_factory=dict)
 
@@ -79,14 +79,14 @@ class Trouble:
         if not (self._rejected or self._later or self.waiting or retry):
             return self._sort_calmly(records, decoded, flood)
         good: list[int] = []
-        found = Sorted(good, len(records), flood)
+        found = Sorted(good, flood)
         keep_order = self.policy.keep_order
         held = set(self.waiting.keys) if keep_order and not retry else set()
         for i, (record, event) in enumerate(zip(records, decoded, strict=True)):
             offset = record.offset
             dead = _invalid(event) or self._failed(offset)
             if not retry and not flood.admit([dead is not None], self._limit):
-                found.admitted = i
+                found.refused = record
                 break
             if dead is not None:
                 found.dead.append((record, *dead))
@@ -111,11 +111,12 @@ class Trouble:
         bad = [isinstance(event, Exception) for event in decoded]
         if not any(bad):
             flood.admit_valid(len(records), self._limit)
-            return Sorted(range(len(records)), len(records), flood)
+            return Sorted(range(len(records)), flood)
         admitted = flood.admit(bad, self._limit)
         good = [i for i in range(admitted) if not bad[i]]
         dead = [(records[i], decoded[i].code, decoded[i].reason) for i in range(admitted) if bad[i]]
-        return Sorted(good, admitted, flood, dead)
+        refused = records[admitted] if admitted < len(records) else None
+        return Sorted(good, flood, dead, refused)
 
     def _failed(self, offset: int) -> tuple[str, str] | None:
         return (FAILED, self._rejected[offset]) if offset in self._rejected else None

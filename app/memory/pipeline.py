@@ -145,6 +145,7 @@ class Pipeline:
                 raise AgentFailedError("an agent has ended") from task.exception()
         if self.engine.failure is not None:
             raise AgentFailedError(self.engine.failure)
-        if busy:
-            await asyncio.sleep(0)
-        return busy
+        if not busy:
+            return await self.engine.forward.tell()
+        await asyncio.sleep(0)
+        return True

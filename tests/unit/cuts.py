@@ -1,6 +1,7 @@
 """Events given to tables as the engine does: cut into batches, committed some time later, with restarts."""
 
 import itertools
+from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,6 +76,9 @@ class Commit(Generic[E]):
     def offset(self) -> int:
         """Of the event that the agent is at."""
         return self.first + self.index
+
+    def passed(self, at: float) -> None:
+        self.index = bisect_left(self.watermarks, at)
 
     def late(self, table: str, by: float) -> None:
         self.late_ones.append((table, self.offset, by))

@@ -1,0 +1,262 @@
+"""What tables of windows have in common: rows by key and pane, closing, lateness, retention, and queries."""
+
+import struct
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from functools import reduce
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from tables.aggregates import Aggregate
+from tables.replica import Changes
+from tables.table import Out, Range, Reader, iso, whole_seconds
+
+A = TypeVar("A")
+
+_START = struct.Struct(">q")
+
+
+class Window(NamedTuple):
+    """One window of one key; `start` is its first second, `end` the first after it.
+
+    Attributes:
+        result: the aggregate's value as it is shown.
+        total: the value as it is kept.
+    """
+
+    key: str
+    start: int
+    end: int
+    result: dict[str, Any]
+    total: Any
+
+
+Tell = Callable[[Window], None]
+
+
+class Windowed(ABC, Generic[A]):
+    """Rows of a value per key and pane; what they are for is said in `tables.windows`.
+
+    Args:
+        name: the table's name.
+        size: length of a window, in whole seconds.
+        step: from one window's start to the next, in whole seconds; `size` is a multiple of it.
+        value: what is kept of a window.
+        grace: how long after its end a window takes events; None for as long as it is kept.
+        keep: how long after its end a window is kept; None for ever.
+    """
+
+    kind: str
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        size: timedelta,
+        step: timedelta,
+        value: Aggregate[A, Any],
+        grace: timedelta | None,
+        keep: timedelta | None,
+    ) -> None:
+        self.name = name
+        self.size = whole_seconds(name, "window", size, least=1)
+        self.step = whole_seconds(name, "step", step, least=1)
+        if self.size % self.step:
+            raise ValueError(f"window of table {name!r}: {size} is not a multiple of the step, {step}")
+        self.value = value
+        if grace is None:
+            grace = keep
+        self.grace = None if grace is None else whole_seconds(name, "grace", grace)
+        self.keep = None if keep is None else max(whole_seconds(name, "keep", keep), self.grace or 0)
+        self._prefix = f"{name}\0".encode()
+        # Rows that find panes by time, so that windows can be closed and deleted.
+        self._panes = f"{name}\1".encode()
+        self.derived = None if self.grace is None else self._panes
+        self.late_key = self._prefix + b"\1late"
+
+    @abstractmethod
+    def decode(self, raw: bytes | None) -> A:
+        """Return a row's value; None is the value of no events."""
+
+    def row_key(self, key: str, start: int) -> bytes:
+        """Return the key of a pane's row."""
+        return b"%s%s\0%s" % (self._prefix, key.encode(), _START.pack(start))
+
+    def window(self, key: str, start: int, total: A) -> Window:
+        """Return a window as it is shown."""
+        return Window(key, start, start + self.size, self.value.result(total), total)
+
+    def windows_of(self, pane: int) -> range:
+        """Return the starts of the windows that a pane is in."""
+        return range(pane + self.step - self.size, pane + self.step, self.step)
+
+    def panes_of(self, start: int) -> range:
+        """Return the starts of a window's panes."""
+        return range(start, start + self.size, self.step)
+
+    def merged(self, panes: Iterable[A]) -> A:
+        """Put the values of panes together, in order."""
+        values = list(panes)
+        return values[0] if len(values) == 1 else reduce(self.value.merge, values, self.value.zero())
+
+    def info(self, readers: Sequence[Reader]) -> dict[str, Any]:
+        """Return what there is to say of the windows, and how many events came too late for them."""
+        shown: dict[str, Any] = {"window_seconds": self.size}
+        if self.step != self.size:
+            shown["step_seconds"] = self.step
+        if self.grace is not None:
+            late = sum(int(reader.get_committed(self.late_key) or 0) for reader in readers)
+            shown |= {"grace_seconds": self.grace, "keep_seconds": self.keep, "late": late}
+        return shown
+
+    def query(self, readers: Sequence[Reader], key: str, rows: Range) -> dict[str, Any]:
+        """Return a key's windows, the oldest first, each summed over the partitions, and their total.
+
+        The total is of all events in windows of the range, each counted once; `next` is the start of the
+        first window beyond the limit.
+        """
+        panes: dict[int, A] = {}
+        for reader in readers:
+            for pane, value in self.panes(reader, key, rows.start, rows.end + self.size - self.step):
+                panes[pane] = self.value.merge(panes[pane], value) if pane in panes else value
+        shown = sorted(
+            {start for pane in panes for start in self.windows_of(pane) if rows.start <= start < rows.end}
+        )
+        answer: dict[str, Any] = {
+            "windows": [
+                {"start": iso(start), "end": iso(start + self.size), **self.value.result(total)}
+                for start in shown[: rows.limit]
+                for total in [self._total(panes, start)]
+            ],
+            "total": self.value.result(self.merged(panes[pane] for pane in sorted(panes))),
+        }
+        if len(shown) > rows.limit:
+            answer["next"] = iso(shown[rows.limit])
+        return answer
+
+    def _total(self, panes: Mapping[int, A], start: int) -> A:
+        return self.merged(panes[pane] for pane in self.panes_of(start) if pane in panes)
+
+    def panes(self, reader: Reader, key: str, start: int, end: int) -> Iterator[tuple[int, A]]:
+        """Yield start and value of a key's committed panes with start <= pane start < end, in order."""
+        # A window may begin before the epoch, an event does not.
+        first, last = self.row_key(key, max(start, 0)), self.row_key(key, max(end, 0))
+        for row, raw in reader.scan_committed(first, last):
+            if len(row) == len(first):  # not of another key that begins with this one and a zero byte
+                yield _START.unpack_from(row, len(row) - _START.size)[0], self.decode(raw)
+
+    def pane_key(self, start: int, key: str = "") -> bytes:
+        """Return the key of the row that finds a pane by its time."""
+        return b"%s%s%s" % (self._panes, _START.pack(max(start, 0)), key.encode())
+
+    def pane(self, pane_key: bytes) -> tuple[int, str]:
+        """Return start and key of a pane."""
+        at = len(self._panes)
+        return _START.unpack_from(pane_key, at)[0], pane_key[at + _START.size :].decode()
+
+    def derive(self, key: bytes, value: bytes | None, changes: Changes) -> None:
+        """Add, or delete, the row that finds a pane."""
+        if self.derived is not None and key != self.late_key:
+            start = key[-_START.size :]
+            name = key[len(self._prefix) : -_START.size - 1]
+            changes.derived[self._panes + start + name] = None if value is None else b""
+
+    def starts(self, after: float, upto: float) -> range:
+        """Return the starts of the windows with after < end <= upto, seconds since the epoch."""
+        first = int((after - self.size) // self.step + 1) * self.step
+        last = int((upto - self.size) // self.step) * self.step
+        return range(first, last + self.step, self.step)
+
+
+class Opened(Generic[A]):
+    """A table of windows in the commit of one batch."""
+
+    def __init__(self, table: Windowed[A], out: Out, changed: Tell | None, closed: Tell | None) -> None:
+        self._windowed = table
+        self._out = out
+        self._changed = changed
+        self._closed = closed
+        self._late = 0
+        # A pane takes events until the watermark is so far behind its start.
+        self._open = None if table.grace is None else table.step + table.grace
+
+    def _is_past(self, start: int) -> bool:
+        """Tell whether a pane takes nothing any more from the event that the agent is at."""
+        out = self._out
+        return self._open is not None and start + self._open <= out.watermarks[out.index]
+
+    def _tell_late(self, start: int) -> None:
+        """Count the event that the agent is at as late for a pane, and send it to the late ones."""
+        out = self._out
+        self._late += 1
+        out.late(self._windowed.name, out.watermarks[out.index] - start - (self._open or 0))
+
+    def _finish(
+        self, totals: Mapping[tuple[str, int], A], last: Mapping[tuple[str, int], int], changes: Changes
+    ) -> None:
+        """Tell what has changed and what has closed, and delete what is not kept any more.
+
+        Args:
+            totals: the values of the panes that the batch has changed.
+            last: the event that did so last, by its index in the batch.
+            changes: what the batch changes.
+        """
+        table, out = self._windowed, self._out
+        if self._changed is not None:
+            for pane, index in last.items():
+                out.index = index  # the update's origin, which says how new it is
+                start = pane[1] + table.step - table.size
+                self._changed(self._window(pane[0], start, totals))
+        if self._late:
+            late = int(out.read([table.late_key])[0] or 0) + self._late
+            changes.rows[table.late_key] = b"%d" % late
+        if table.grace is not None and out.watermarks:
+            self._close(table.grace, totals, changes)
+
+    def _close(self, grace: int, totals: Mapping[tuple[str, int], A], changes: Changes) -> None:
+        table, out = self._windowed, self._out
+        before, now = out.watermark, out.watermarks[-1]
+        if self._closed is not None:
+            starts = table.starts(before - grace, now - grace)
+            found = {
+                (start, key)
+                for pane, key in self._found(starts, changes)
+                for start in table.windows_of(pane)
+                if start in starts
+            }
+            for start, key in sorted(found):
+                out.passed(start + table.size + grace)
+                self._closed(self._window(key, start, totals))
+        if table.keep is not None:
+            # A pane is in its last window until then.
+            for pane, key in self._found(table.starts(before - table.keep, now - table.keep), changes):
+                if pane + table.size + table.keep <= now:
+                    changes.rows[table.row_key(key, pane)] = None
+                    changes.derived[table.pane_key(pane, key)] = None
+
+    def _found(self, starts: range, changes: Changes) -> list[tuple[int, str]]:
+        """Return the panes, of this batch too, of windows with these starts."""
+        if not starts:
+            return []
+        table = self._windowed
+        first, end = table.pane_key(starts[0]), table.pane_key(starts[-1] + table.size)
+        found = {key for key, _ in self._out.scan(first, end)}
+        found.update(
+            key for key, value in changes.derived.items() if first <= key < end and value is not None
+        )
+        return [table.pane(key) for key in sorted(found)]
+
+    def _window(self, key: str, start: int, totals: Mapping[tuple[str, int], A]) -> Window:
+        """Return a window as it is with this batch."""
+        table = self._windowed
+        panes = table.panes_of(start)
+        if len(panes) == 1 and (key, start) in totals:  # nothing to read
+            return table.window(key, start, totals[key, start])
+        others = [pane for pane in panes if (key, pane) not in totals]
+        read = dict(zip(others, self._out.read([table.row_key(key, pane) for pane in others]), strict=True))
+        values = [
+            totals[key, pane] if pane not in read else table.decode(read[pane])
+            for pane in panes
+            if read.get(pane, b"") is not None
+        ]
+        return table.window(key, start, table.merged(values))
