@@ -63,6 +63,11 @@ class Settings(BaseSettings):
     dedup_ttl: timedelta = Field(
         timedelta(minutes=10), gt=timedelta(0), description="Event time that an event_id is remembered for."
     )
+    grace: timedelta = Field(
+        timedelta(minutes=5),
+        ge=timedelta(0),
+        description="Event time that sessions, minutes and days wait for events that come out of order.",
+    )
     dead_letter_run: int = Field(
         10_000, ge=0, description="Dead letters in a row, in a partition, at which the worker stops; 0: none."
     )

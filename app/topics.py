@@ -3,7 +3,9 @@
 from datetime import timedelta
 
 from app.service import output_topic, source_topic
-from models.activity import ActivityEvent, ActivitySession, EnrichedActivity, PageCount, PageTotal
+from models.activity import ActivityEvent, EnrichedActivity, PageCount, PageTotal
+from models.totals import Partial, SalesPerDay, TopPages, UsersPerMinute
+from models.users import ActivitySession
 
 activity_raw = source_topic(
     "activity.raw", ActivityEvent, key="user_id", dead_letters="activity.dead-letters"
@@ -24,6 +26,23 @@ activity_enriched_dead_letters = output_topic(
 )
 activity_late = output_topic("activity.late", copartitioned=True, max_bytes=2_000_000)
 activity_sessions = output_topic("activity.sessions", ActivitySession, copartitioned=True)
+activity_partials = source_topic(
+    "activity.partials",
+    Partial,
+    key="key",
+    dead_letters="activity.partials.dead-letters",
+    event_time="window_start",
+    late="activity.partials.late",
+    behind=activity_enriched,
+    limits=False,
+)
+activity_partials_dead_letters = output_topic(
+    "activity.partials.dead-letters", copartitioned=True, max_bytes=2_000_000
+)
+activity_partials_late = output_topic("activity.partials.late", copartitioned=True, max_bytes=2_000_000)
+activity_users_per_minute = output_topic("activity.users-per-minute", UsersPerMinute, copartitioned=True)
+activity_sales_per_day = output_topic("activity.sales-per-day", SalesPerDay, copartitioned=True)
+activity_top_pages = output_topic("activity.top-pages", TopPages, copartitioned=True)
 activity_page_counts = source_topic(
     "activity.page-counts",
     PageCount,

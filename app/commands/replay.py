@@ -31,7 +31,7 @@ def command(*, files: tuple[Path, ...], mapping: str, folder: Path, limit: int |
 
     \b
     Example:
-      MILLRACE_AGENTS=activity,page_totals,sessions millrace replay --as retail --out replayed retail.csv.gz
+      MILLRACE_AGENTS=activity,page_totals,users millrace replay --as retail --out replayed retail.csv.gz
     """
     from app.main import app  # noqa: PLC0415 (the whole service; not for --help)
     from app.memory.replay import replay  # noqa: PLC0415 (as above)

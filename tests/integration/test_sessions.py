@@ -1,24 +1,22 @@
 """Users' sessions on real Kafka, with kills, compared with sessions made straight from the events."""
 
-import itertools
 import json
 import random
 import time
-from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
 from models.record import event_time
+from tests import truth
 from tests.service import Service
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
-GAP = 30 * 60
 USERS = 40
 START = 1_700_000_000
-SETTINGS = {"MILLRACE_AGENTS": "activity,page_totals,sessions"}
+SETTINGS = {"MILLRACE_AGENTS": "activity,page_totals,users"}
 
 
 def event(number: int, user: str, at: float, action: str) -> dict[str, Any]:
@@ -47,30 +45,7 @@ def made(count: int, seed: int) -> list[dict[str, Any]]:
 
 def right(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Make the sessions of all users but the last ones, straight from their events."""
-    of: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for one in sorted(events, key=lambda one: one["timestamp"]):
-        of[one["user_id"]].append(one)
-    sessions = []
-    for user, stretch in of.items():
-        if user.startswith("last-"):
-            continue
-        silences = itertools.pairwise(one["timestamp"] for one in stretch)
-        cuts = [i for i, (before, after) in enumerate(silences, 1) if after - before >= GAP]
-        for first, last in itertools.pairwise([0, *cuts, len(stretch)]):
-            part = stretch[first:last]
-            money = [one.get("amount") or 0 for one in part if one["action"] in ("purchase", "refund")]
-            sessions.append(
-                {
-                    "user_id": user,
-                    "start": part[0]["timestamp"],
-                    "end": part[-1]["timestamp"],
-                    "events": len(part),
-                    "views": sum(one["action"] == "view" for one in part),
-                    "purchases": sum(one["action"] == "purchase" for one in part),
-                    "amount": sum(round(one * 1_000_000) for one in money) / 1_000_000,
-                }
-            )
-    return sorted(sessions, key=lambda one: (one["user_id"], one["start"]))
+    return truth.sessions(one for one in events if not one["user_id"].startswith("last-"))
 
 
 def test_sessions_are_told_once_and_right_through_kills(service: Service) -> None:
@@ -108,7 +83,8 @@ def test_what_is_too_late_goes_to_the_late_events(service: Service) -> None:
         service.send("activity.raw", [(b"u", json.dumps(one).encode())])
         service.wait_done()
     service.wait_done(topic="activity.enriched")
-    (late,) = service.read("activity.late")
+    told = {dict(one.headers)["table"]: one for one in service.read("activity.late")}
+    late = told[b"sessions"]
     headers = dict(late.headers)
     assert (late.key, json.loads(late.value)["event_id"]) == (b"u", "e2")
     assert (headers["table"], headers["late-by"]) == (b"sessions", b"5100.000")
@@ -122,4 +98,4 @@ def test_an_agent_that_is_not_there_is_told(service: Service) -> None:
     done = service.command("topics", "create", check=False, MILLRACE_AGENTS="activity,nobody")
     assert done.returncode != 0
     assert "there is no agent 'nobody'" in done.stderr
-    assert "activity,page_totals,sessions" in done.stderr
+    assert "activity,page_totals,totals,users" in done.stderr

@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
-from app.memory.driver import Driver
+from app.engine.producer import partition_for
+from app.memory.driver import Driver, Output
 from app.memory.pipeline import AgentFailedError
 from tables.table import Range
 
 START = 1_700_000_000.0
-import_module("agents.sessions")
+import_module("agents.users")
+import_module("agents.totals")
 
 
 @pytest.fixture
@@ -107,9 +109,10 @@ def test_a_session_is_told_when_it_is_over(driver: Driver) -> None:
         "amount": 3.5,
     }
     driver.send("activity.raw", event("e5", START + 60))
-    (late,) = driver.read("activity.late")
-    assert late.value["event_id"] == "e5"
-    assert late.headers["table"] == b"sessions"
+    late = {one.headers["table"]: one for one in driver.read("activity.late")}
+    assert late.keys() == {b"sessions", b"users-of-minutes"}
+    assert late[b"sessions"].value["event_id"] == "e5"
+    assert late[b"sessions"].headers["late-by"] == b"540.000"
 
 
 def test_a_silent_partition_closes_its_sessions(driver: Driver) -> None:
@@ -125,8 +128,8 @@ def test_a_silent_partition_closes_its_sessions(driver: Driver) -> None:
     assert session.headers["origin"] == b"activity.enriched/0/0"
     driver.advance(3600)
     driver.send("activity.raw", event("e2", START + 60))
-    (late,) = driver.read("activity.late")
-    assert late.value["event_id"] == "e2"
+    late = {one.headers["table"]: one for one in driver.read("activity.late")}
+    assert late[b"sessions"].value["event_id"] == "e2"
 
 
 @pytest.mark.parametrize("lose_disk", [False, True])
@@ -148,8 +151,64 @@ def test_a_crash_closes_the_same_again(driver: Driver, lose_disk: bool) -> None:
     assert first == second
     driver.restart(lose_disk=lose_disk)
     driver.send("activity.raw", event("e2", START + 60))
-    assert len(driver.read("activity.late")) == 1
+    assert b"sessions" in {one.headers["table"] for one in driver.read("activity.late")}
     assert driver.read("activity.sessions") == []
+
+
+def user_in(partition: int) -> str:
+    """Return a user whose events lie in one of four partitions."""
+    return next(f"user-{n}" for n in range(100) if partition_for(f"user-{n}".encode(), 4) == partition)
+
+
+def final(outputs: list[Output]) -> list[dict[str, Any]]:
+    return [one.value for one in outputs if one.value["final"]]
+
+
+def test_totals_wait_for_the_slowest_partition() -> None:
+    with Driver(partitions=4) as driver:
+        for number in range(4):
+            sale = {"action": "purchase", "amount": 2.5, "country": "GB", "user_id": user_in(number)}
+            driver.send("activity.raw", event(f"sale-{number}", START, **sale))
+            view = {"action": "view", "page": f"/{number // 2}", "user_id": user_in(number)}
+            driver.send("activity.raw", event(f"view-{number}", START + 1, **view))
+        minutes = driver.read("activity.users-per-minute")
+        assert [one.value["users"] for one in minutes] == [1, 1, 2, 2, 3, 3, 4, 4]
+        later = START + 2 * 86400
+        for number in range(3):
+            driver.send("activity.raw", event(f"later-{number}", later, user_id=user_in(number)))
+        # The fourth partition may still have events of the first day.
+        assert final(driver.read("activity.users-per-minute")) == []
+        assert driver.read("activity.top-pages") == []
+        driver.restart(lose_disk=True)
+        driver.send("activity.raw", event("late", START + 60, user_id=user_in(3)))
+        driver.send("activity.raw", event("later-3", later, user_id=user_in(3)))
+        minute = int(START // 60 * 60)
+        assert final(driver.read("activity.users-per-minute")) == [
+            {"window_start": minute, "window_end": minute + 60, "users": 4, "final": True},
+            {"window_start": minute + 60, "window_end": minute + 120, "users": 1, "final": True},
+        ]
+        (sales,) = final(driver.read("activity.sales-per-day"))
+        assert (sales["country"], sales["purchases"], sales["amount"]) == ("GB", 4, 10.0)
+        (top,) = driver.read("activity.top-pages")
+        assert top.value["pages"] == [{"page": "/0", "views": 2}, {"page": "/1", "views": 2}]
+        assert driver.read("activity.partials.late") == []
+        assert driver.query("users-per-minute", "all", Range(limit=1))["windows"][0]["users"] == 4  # type: ignore[index] # it is there
+
+
+def test_totals_do_not_wait_for_a_partition_without_events() -> None:
+    with Driver(partitions=4) as driver:
+        driver.send("activity.raw", event("e1", user_id=user_in(2)))
+        driver.advance(59)
+        driver.send("activity.raw", event("e2", START + 3600, user_id=user_in(2)))
+        assert final(driver.read("activity.users-per-minute")) == []
+        driver.advance(1)
+        (minute,) = final(driver.read("activity.users-per-minute"))
+        assert minute["users"] == 1
+        # What comes there after that is late, where it is.
+        driver.send("activity.raw", event("e3", user_id=user_in(1)))
+        assert [one.headers["table"] for one in driver.read("activity.partials.late")] == [
+            b"users-per-minute"
+        ]
 
 
 def test_a_flood_of_dead_letters_ends_the_worker(driver: Driver) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,11 +13,12 @@ from app.service import app
 from app.topics import activity_page_counts
 from models.activity import SalesTotal, SalesTotals, page_count
 from models.record import encode
-from tables.aggregates import Count
+from tables.aggregates import Count, Sum
 from tables.table import Range
 from tables.totals import TotalTable
 from tables.windows import Window
 from tests.memory_log import MemoryLog
+from tests.unit.cuts import Cuts, Runner, cuts
 from tests.unit.test_tables import Batch, Event, Reader, cut, sizes, slow, state_of
 
 MINUTE = timedelta(minutes=1)
@@ -143,3 +145,64 @@ def test_the_limits_of_events_are_not_for_counts() -> None:
     far = page_count("/" + "a" * 400_000, 10**10, 10**10 + 60, partition=0, views=1, version=0)
     (decoded,) = source.decode([FromKafka(encode(far))])  # type: ignore[list-item] # all that is read of it
     assert (decoded, source.event_time(decoded)) == (far, 10**10)
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A partial and the watermark that it comes at."""
+
+    time: float
+    start: int
+    partition: int
+    version: int
+
+
+timed = st.lists(
+    st.builds(
+        Timed,
+        st.integers(0, 300).map(float),
+        st.sampled_from([0, 60, 120, 180]),
+        st.integers(0, 2),
+        st.integers(0, 4),
+    ),
+    max_size=50,
+)
+
+
+@given(sent=timed, how=cuts, grace=st.sampled_from([0, 30]))
+@slow
+async def test_totals_close_once_with_the_newest_partials(
+    sent: list[Timed], how: Cuts, grace: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    seconds = timedelta(seconds=1)
+    table = TotalTable("t", size=MINUTE, value=Sum(), grace=grace * seconds, keep=10_000 * seconds)
+    runner = Runner(tmp_path_factory.mktemp("totals"), table)
+    final: list[tuple[int, int, int]] = []
+    async for commit in runner.run(sent, lambda one: one.time, how):
+
+        def closed(window: Window, commit: Any = commit) -> None:
+            final.append((commit.offset, window.start, window.result["sum"]))
+
+        totals = table.open(commit, closed=closed)
+        for one in commit:
+            value = 100 * one.partition + one.version
+            totals.put("k", one.start, value, partition=one.partition, version=one.version)
+    newest: dict[int, dict[int, int]] = {}
+    right, late, watermark = [], [], 0.0
+    for offset, one in enumerate(sent):
+        before, watermark = watermark, max(watermark, one.time)
+        parts = newest.setdefault(one.start, {})
+        if one.version > parts.get(one.partition, -1):
+            if one.start + 60 + grace <= watermark:
+                late.append(offset)
+            else:
+                parts[one.partition] = one.version
+        right += [
+            (offset, start, sum(100 * number + version for number, version in parts.items()))
+            for start, parts in sorted(newest.items())
+            if parts and before < start + 60 + grace <= watermark
+        ]
+    assert final == right
+    assert [offset for _, offset in runner.late] == late
+    if sent:
+        runner.state.close()

@@ -1,0 +1,95 @@
+"""What agents must find out, straight from the events: dictionaries in memory, none of our own code."""
+
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+Event = dict[str, Any]
+
+GAP = 30 * 60
+
+
+def sessions(events: Iterable[Event]) -> list[dict[str, Any]]:
+    """Return the sessions of all users, by user and start."""
+    of: dict[str, list[Event]] = defaultdict(list)
+    for one in sorted(events, key=lambda one: one["timestamp"]):
+        of[one["user_id"]].append(one)
+    found = []
+    for user, stretch in of.items():
+        silences = itertools.pairwise(one["timestamp"] for one in stretch)
+        cuts = [i for i, (before, after) in enumerate(silences, 1) if after - before >= GAP]
+        for first, last in itertools.pairwise([0, *cuts, len(stretch)]):
+            part = stretch[first:last]
+            found.append(
+                {
+                    "user_id": user,
+                    "start": part[0]["timestamp"],
+                    "end": part[-1]["timestamp"],
+                    "events": len(part),
+                    "views": sum(one["action"] == "view" for one in part),
+                    "purchases": sum(one["action"] == "purchase" for one in part),
+                    "amount": _money(part),
+                }
+            )
+    return sorted(found, key=lambda one: (one["user_id"], one["start"]))
+
+
+def users_per_minute(events: Iterable[Event]) -> list[dict[str, Any]]:
+    """Return the final records of `activity.users-per-minute`, by minute."""
+    users: dict[int, set[str]] = defaultdict(set)
+    for one in events:
+        users[_start(one, 60)].add(one["user_id"])
+    return [
+        {"window_start": start, "window_end": start + 60, "users": len(found), "final": True}
+        for start, found in sorted(users.items())
+    ]
+
+
+def sales_per_day(events: Iterable[Event]) -> list[dict[str, Any]]:
+    """Return the final records of `activity.sales-per-day`, by country and day."""
+    days: dict[tuple[str, int], list[Event]] = defaultdict(list)
+    for one in events:
+        if one["action"] in ("purchase", "refund"):
+            days[one.get("country") or "unknown", _start(one, 86400)].append(one)
+    return [
+        {
+            "country": country,
+            "window_start": start,
+            "window_end": start + 86400,
+            "purchases": sum(one["action"] == "purchase" for one in part),
+            "refunds": sum(one["action"] == "refund" for one in part),
+            "amount": _money(part),
+            "final": True,
+        }
+        for (country, start), part in sorted(days.items())
+    ]
+
+
+def top_pages(events: Iterable[Event], count: int = 10) -> list[dict[str, Any]]:
+    """Return the records of `activity.top-pages`, by window."""
+    views: dict[int, Counter[str]] = defaultdict(Counter)
+    for one in events:
+        if one["action"] == "view" and one.get("page") is not None:
+            views[_start(one, 300)][one["page"]] += 1
+    return [
+        {
+            "window_start": start,
+            "window_end": start + 300,
+            "pages": [
+                {"page": page, "views": seen}
+                for page, seen in sorted(pages.items(), key=lambda item: (-item[1], item[0]))[:count]
+            ],
+            "error": 0,
+        }
+        for start, pages in sorted(views.items())
+    ]
+
+
+def _start(event: Event, size: int) -> int:
+    return int(event["timestamp"] // size) * size
+
+
+def _money(events: Iterable[Event]) -> float:
+    money = [one.get("amount") or 0 for one in events if one["action"] in ("purchase", "refund")]
+    return sum(round(one * 1_000_000) for one in money) / 1_000_000
