@@ -1,0 +1,90 @@
+"""The main job with all of its agents: sessions and totals beside what `Activity` checks."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, takewhile
+from typing import Any
+
+from app.sources import synthetic
+from app.sources.record import Record
+from tests import truth
+from tests.chaos.activity import START, Activity
+from tests.chaos.report import Report
+from tests.chaos.tables import Tables
+from tests.service import Service
+
+# Event time that passes in a second: windows close all the time.
+FASTER = 60
+# What comes out of order is not late.
+SETTINGS = {"MILLRACE_AGENTS": "activity,page_totals,users,totals", "MILLRACE_GRACE": "PT10M"}
+# Users whose events close all windows; enough of them to have one in each partition.
+LAST = [f"last-{number}" for number in range(60)]
+LATER = START + 400 * 86400
+CLOSING_SECONDS = 60
+
+FINAL: dict[str, Callable[[Iterable[truth.Event]], list[dict[str, Any]]]] = {
+    "activity.sessions": truth.sessions,
+    "activity.users-per-minute": truth.users_per_minute,
+    "activity.sales-per-day": truth.sales_per_day,
+    "activity.top-pages": truth.top_pages,
+}
+
+
+class Users(Activity):
+    """`Activity` with event time that passes faster, and an end to all windows."""
+
+    derived = (*Activity.derived, "activity.enriched", "activity.partials")
+
+    def records(self) -> Iterator[Record]:
+        made_up = synthetic.events(
+            self.seed,
+            count=None,
+            rate=self.rate / FASTER,
+            start=START,
+            users=1000,
+            pages=200,
+            duplicates=0.05,
+            invalid=0.01,
+            late=0.02,
+        )
+        return chain(takewhile(lambda _: not self.enough, made_up), map(_last, LAST))
+
+    def check(self, service: Service, tables: Tables, report: Report) -> None:
+        super().check(service, tables, report)
+        records = service.read_once("activity.enriched")
+        events = [json.loads(record.value) for record in records]
+        right = {
+            topic: Counter(map(_text, find(one for one in events if one["user_id"] not in LAST)))
+            for topic, find in FINAL.items()
+        }
+        deadline = time.monotonic() + CLOSING_SECONDS
+        while True:
+            found = {topic: _final(service, topic) for topic in FINAL}
+            if all(not right[topic] - found[topic] for topic in FINAL) or time.monotonic() > deadline:
+                break
+        for topic, told in found.items():
+            report.expected += right[topic].total()
+            report.lost += (right[topic] - told).total()
+            report.doubled += (told - right[topic]).total()
+            for text in [*(right[topic] - told), *(told - right[topic])]:
+                report.compare(topic, text in told, text in right[topic])
+        report.more["final"] = sum(counts.total() for counts in right.values())
+        for topic in ("activity.late", "activity.partials.late"):
+            report.compare(topic, len(service.read(topic)), 0)
+
+
+def _last(user: str) -> Record:
+    event = {"event_id": user, "user_id": user, "action": "login", "timestamp": LATER}
+    return Record(user.encode(), json.dumps(event).encode(), LATER)
+
+
+def _final(service: Service, topic: str) -> Counter[str]:
+    """Return the final results that were told, repeats with the same origin and bytes removed."""
+    values = [json.loads(record.value) for record in service.read_once(topic)]
+    return Counter(_text(one) for one in values if one.get("final", True))
+
+
+def _text(record: dict[str, Any]) -> str:
+    return json.dumps(record, sort_keys=True)
