@@ -35,7 +35,7 @@ class Aggregate(Protocol[A, V_contra]):
         ...
 
     def merge(self, total: A, more: A) -> A:
-        """Return the value of two stretches of events; may change `total`."""
+        """Return the value of two stretches of events; may change `total`, must not change or keep `more`."""
         ...
 
     def result(self, total: A) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def itself(value: Any) -> Any:
     return value
 
 
-class _Named:
+class Named:
     """An aggregate of one figure.
 
     Args:
@@ -100,7 +100,7 @@ class Count:
         return {self.field: total}
 
 
-class Sum(_Named):
+class Sum(Named):
     """Sum of a figure; exact for whole numbers."""
 
     type: Any = Number
@@ -126,7 +126,7 @@ class Sum(_Named):
         return {self.field: total}
 
 
-class _Chosen(_Named):
+class _Chosen(Named):
     """One of the figures."""
 
     type: Any = Any
@@ -169,7 +169,7 @@ class Max(_Chosen):
         super().__init__(field, of=of)
 
 
-class Mean(_Named):
+class Mean(Named):
     """Mean of a figure."""
 
     type = tuple[int, float]
@@ -196,7 +196,7 @@ class Mean(_Named):
         return {self.field: figures / count if count else None}
 
 
-class Variance(_Named):
+class Variance(Named):
     """Variance of a figure, of the sample (divided by n - 1); after Welford, and Chan for two stretches."""
 
     type = tuple[int, float, float]
@@ -235,7 +235,7 @@ class Variance(_Named):
         return {self.field: squares / (count - 1) if count > 1 else None}
 
 
-class _Timed(_Named):
+class _Timed(Named):
     """A figure of the event with a certain time.
 
     Args:
@@ -295,6 +295,7 @@ class Several:
 
     def __init__(self, *aggregates: Aggregate[Any, Any]) -> None:
         self._parts = aggregates
+        self._adders = [adder(part) for part in aggregates]
         self.type: Any = tuple.__class_getitem__(tuple(part.type for part in aggregates))
 
     def zero(self) -> tuple[Any, ...]:
@@ -304,6 +305,10 @@ class Several:
     def add(self, total: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
         """Return the values with one more event."""
         return tuple([part.add(one, value) for part, one in zip(self._parts, total, strict=True)])
+
+    def add_all(self, values: Sequence[Any], total: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return the values with several more events."""
+        return tuple([add_all(values, one) for add_all, one in zip(self._adders, total, strict=True)])
 
     def merge(self, total: tuple[Any, ...], more: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return the values of two stretches of events."""
