@@ -7,6 +7,7 @@ the events alone, not on how they were cut into batches.
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from heapq import nsmallest
+from operator import index
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -115,7 +116,7 @@ class Quantiles(Named):
     """Quantiles of a figure: under the field one for each rank, 0.95 as "p95".
 
     Above `exact` figures, each is within the relative `accuracy` of the exact one (DDSketch). A row then
-    holds a count for each bucket that a figure lies in; at 1 % 115 from one power of ten to the next.
+    holds a count for each bucket that a figure lies in; at 1 % there are 115 between two powers of ten.
 
     Args:
         field: name of the quantiles where they are shown.
@@ -191,7 +192,7 @@ class TopN(Named):
     """The items with the largest sums of weights, the largest first, of equal ones by item.
 
     Exact while there are at most `capacity` items. Then the larger half of them is kept, and each loses what
-    the largest of the others had (Misra and Gries): a sum may be too small by up to `<field>_error`, which is
+    the largest of the others had (Misra and Gries): a sum may be too small by up to `<field>_error`. That is
     0 while exact, and less than twice the sum of all weights / `capacity`.
 
     Args:
@@ -228,9 +229,17 @@ class TopN(Named):
         return {}, 0
 
     def add(self, total: tuple[dict[str, int], int], value: Any) -> tuple[dict[str, int], int]:
-        """Take one more event into account."""
+        """Take one more event into account.
+
+        Raises:
+            TypeError: the item is no string, or its weight no whole number; a row of them could not be read.
+        """
         item = self._of(value)
-        return total if item is None else self.merge(total, ({item: self._weight(value)}, 0))
+        if item is None:
+            return total
+        if not isinstance(item, str):
+            raise TypeError(f"{self.field}: the item {item!r} is no string")
+        return self.merge(total, ({item: index(self._weight(value))}, 0))
 
     def merge(
         self, total: tuple[dict[str, int], int], more: tuple[dict[str, int], int]
