@@ -1,4 +1,4 @@
-"""What users do: sessions, and what each partition adds to the totals."""
+"""What users do: sessions, conversions, and what each partition adds to the totals."""
 
 from datetime import timedelta
 from functools import partial
@@ -10,7 +10,8 @@ from app.service import app, keep
 from app.settings import settings
 from models import totals
 from models.activity import EnrichedActivity, SalesTotals
-from models.users import SessionTotals, activity_session
+from models.users import Click, Purchase, SessionTotals, activity_session, conversion
+from tables.joins import JoinTable, One, Pair
 from tables.once import OnceTable
 from tables.sessions import Session, SessionTable
 from tables.sketches import Distinct, TopN
@@ -21,6 +22,14 @@ DAY = timedelta(days=1)
 
 user_sessions = SessionTable(
     "sessions", gap=timedelta(minutes=30), value=SessionTotals(), grace=GRACE, keep=7 * DAY
+)
+clicks_and_purchases = JoinTable(
+    "clicks-and-purchases",
+    left=Click,
+    right=Purchase,
+    before=timedelta(0),
+    after=timedelta(minutes=30),
+    grace=GRACE,
 )
 users_of_minutes = WindowTable(
     "users-of-minutes",
@@ -39,7 +48,8 @@ views_of_pages = WindowTable(
 )
 # After a crash some events come again.
 taken = OnceTable("users-taken")
-keep(topics.activity_enriched, taken, user_sessions, users_of_minutes, sales_of_days, views_of_pages)
+keep(topics.activity_enriched, taken, user_sessions, clicks_and_purchases)
+keep(topics.activity_enriched, users_of_minutes, sales_of_days, views_of_pages)
 
 
 @app.agent(topics.activity_enriched)
@@ -48,6 +58,9 @@ async def users(batches: Batches[EnrichedActivity]) -> None:
     async for batch in batches:
         async with batch.commit() as out:
             sessions = user_sessions.open(out, closed=partial(send_session, out))
+            conversions = clicks_and_purchases.open(
+                out, joined=partial(send_pair, out), alone_right=partial(send_purchase, out)
+            )
             active = users_of_minutes.open(out, changed=partial(send_users, out))
             sales = sales_of_days.open(out, changed=partial(send_sales, out))
             views = views_of_pages.open(out, closed=partial(send_pages, out))
@@ -56,7 +69,13 @@ async def users(batches: Batches[EnrichedActivity]) -> None:
                 active.add(totals.ALL, event, at=event.timestamp)
                 if event.action == "view":
                     views.add(totals.ALL, event, at=event.timestamp)
-                elif event.action in ("purchase", "refund"):
+                elif event.action == "click":
+                    click = Click(event.event_id, event.timestamp, event.page)
+                    conversions.add_left(event.user_id, click, at=event.timestamp)
+                elif event.action == "purchase":
+                    purchase = Purchase(event.event_id, event.timestamp, event.amount)
+                    conversions.add_right(event.user_id, purchase, at=event.timestamp)
+                if event.action in ("purchase", "refund"):
                     sales.add(event.country or "unknown", event, at=event.timestamp)
 
 
@@ -64,6 +83,18 @@ def send_session(out: Out, session: Session) -> None:
     """Tell the readers of `activity.sessions` what a session was."""
     record = activity_session(session.key, session.start, session.end, session.result)
     out.send(topics.activity_sessions, key=session.key, value=record)
+
+
+def send_pair(out: Out, pair: Pair[Click, Purchase]) -> None:
+    """Tell the readers of `activity.conversions` of a purchase and a click before it."""
+    record = conversion(pair.key, pair.right, pair.left)
+    out.send(topics.activity_conversions, key=pair.key, value=record)
+
+
+def send_purchase(out: Out, one: One[Purchase]) -> None:
+    """Tell them of a purchase without a click before it."""
+    record = conversion(one.key, one.value)
+    out.send(topics.activity_conversions, key=one.key, value=record)
 
 
 def send_users(out: Out, window: Window) -> None:

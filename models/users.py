@@ -30,6 +30,45 @@ class ActivitySession(faust.Record):
     amount: float
 
 
+class Conversion(faust.Record):
+    """A purchase, and a click of its user within the half hour before it.
+
+    There is a record for each click before a purchase, and one without a click for a purchase without any.
+
+    Attributes:
+        purchase_id: the purchase's `event_id`.
+        purchased: its event time, seconds since the epoch.
+        amount: in the currency's units.
+        click_id: the click's `event_id`.
+        clicked: its event time, seconds since the epoch.
+        page: where it was.
+    """
+
+    user_id: str
+    purchase_id: str
+    purchased: float
+    amount: float | None = None
+    click_id: str | None = None
+    clicked: float | None = None
+    page: str | None = None
+
+
+class Click(msgspec.Struct, array_like=True):
+    """What is kept of a click; see `Conversion`."""
+
+    event_id: str
+    clicked: float
+    page: str | None
+
+
+class Purchase(msgspec.Struct, array_like=True):
+    """What is kept of a purchase; see `Conversion`."""
+
+    event_id: str
+    purchased: float
+    amount: float | None
+
+
 class SessionTotal(msgspec.Struct, array_like=True):
     """What is counted of a session; see `ActivitySession`, `micros` as in `SalesTotal`."""
 
@@ -76,8 +115,15 @@ class SessionTotals:
 
 
 _ActivitySession = twin(ActivitySession)
+_Conversion = twin(Conversion)
 
 
 def activity_session(user_id: str, start: float, end: float, totals: dict[str, Any]) -> ActivitySession:
     """Make the record of a session that is over; `totals` are its fields."""
     return _ActivitySession(user_id, start, end, **totals)
+
+
+def conversion(user_id: str, purchase: Purchase, click: Click | None = None) -> Conversion:
+    """Make the record of a purchase, and of a click before it."""
+    bought = (user_id, purchase.event_id, purchase.purchased, purchase.amount)
+    return _Conversion(*bought) if click is None else _Conversion(*bought, *msgspec.structs.astuple(click))

@@ -2,7 +2,9 @@
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 from tables.log import FENCE, POSITION, WHOLE, Entry, Log, Position, entry
@@ -21,6 +23,24 @@ BULK_RECORDS = 100_000
 
 class FencedError(Exception):
     """Another worker has taken the partition over."""
+
+
+class _Staged:
+    """Changes that are not committed yet."""
+
+    def __init__(self, changes: Changes) -> None:
+        self.changes = changes
+
+    @cached_property
+    def keys(self) -> list[bytes]:
+        """All keys that are changed, in order: a range is looked up many times."""
+        return sorted([*self.changes.rows, *self.changes.derived])
+
+    def between(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes | None]]:
+        """Yield what is changed in a range of keys."""
+        rows, derived, keys = self.changes.rows, self.changes.derived, self.keys
+        for key in keys[bisect_left(keys, start) : bisect_left(keys, end)]:
+            yield key, rows[key] if key in rows else derived[key]
 
 
 class State(Replica):
@@ -42,7 +62,7 @@ class State(Replica):
     def __init__(self, log: Log, store: Store, tables: Iterable[Table]) -> None:
         super().__init__(log.topic_id, store, tables)
         self._log = log
-        self._staged: list[Changes] = []
+        self._staged: list[_Staged] = []
         self.cache: dict[bytes, Any] = {}
         self.epoch = -1
 
@@ -103,8 +123,8 @@ class State(Replica):
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """Read rows as they are after all that was staged; None stands for one that is not there."""
         found = self._store.get_many(keys)
-        for changes in self._staged:
-            for changed in (changes.rows, changes.derived):
+        for staged in self._staged:
+            for changed in (staged.changes.rows, staged.changes.derived):
                 if changed:
                     for i, key in enumerate(keys):
                         if key in changed:
@@ -114,16 +134,15 @@ class State(Replica):
     def scan(self, start: bytes, end: bytes) -> Iterable[tuple[bytes, bytes]]:
         """Read the rows from key `start` up to, not including, `end`, after all that was staged."""
         rows: dict[bytes, bytes | None] = dict(self._store.scan(start, end))
-        for changes in self._staged:
-            for changed in (changes.rows, changes.derived):
-                rows.update((key, value) for key, value in changed.items() if start <= key < end)
-            for first, last in changes.ranges:
+        for staged in self._staged:
+            rows.update(staged.between(start, end))
+            for first, last in staged.changes.ranges:
                 rows = {key: value for key, value in rows.items() if not first <= key < last}
         return sorted((key, value) for key, value in rows.items() if value is not None)
 
     def stage(self, changes: Changes) -> None:
-        """Make changes visible to the batches that follow, before they are committed."""
-        self._staged.append(changes)
+        """Make changes, which stay as they are, visible to the batches that follow."""
+        self._staged.append(_Staged(changes))
 
     async def commit(self, changes: Changes, position: Position) -> None:
         """Append the changes and the position to the log as one batch, then apply them.

@@ -35,6 +35,32 @@ def sessions(events: Iterable[Event]) -> list[dict[str, Any]]:
     return sorted(found, key=lambda one: (one["user_id"], one["start"]))
 
 
+def conversions(events: Iterable[Event]) -> list[dict[str, Any]]:
+    """Return the records of `activity.conversions`: purchases with each click in the half hour before."""
+    clicks: dict[str, list[Event]] = defaultdict(list)
+    everything = list(events)
+    for one in everything:
+        if one["action"] == "click":
+            clicks[one["user_id"]].append(one)
+    found = []
+    for one in everything:
+        if one["action"] != "purchase":
+            continue
+        sold = {
+            "user_id": one["user_id"],
+            "purchase_id": one["event_id"],
+            "purchased": one["timestamp"],
+            "amount": one.get("amount"),
+        }
+        before = [
+            {"click_id": click["event_id"], "clicked": click["timestamp"], "page": click.get("page")}
+            for click in clicks[one["user_id"]]
+            if 0 <= round((one["timestamp"] - click["timestamp"]) * 1_000_000) <= 1_800_000_000
+        ]
+        found += [sold | click for click in before or [{"click_id": None, "clicked": None, "page": None}]]
+    return found
+
+
 def users_per_minute(events: Iterable[Event]) -> list[dict[str, Any]]:
     """Return the final records of `activity.users-per-minute`, by minute."""
     users: dict[int, set[str]] = defaultdict(set)

@@ -38,6 +38,8 @@ class Activity:
     app = "app"
     source = "activity.raw"
     derived = ("activity.page-counts",)
+    # Event time that passes in a second.
+    pace = 1.0
 
     def __init__(
         self,
@@ -56,7 +58,7 @@ class Activity:
         made_up = synthetic.events(
             self.seed,
             count=None,
-            rate=self.rate,
+            rate=self.rate / self.pace,
             start=START,
             users=1000,
             pages=200,

@@ -24,6 +24,7 @@ from tests.chaos.activity import Activity
 from tests.chaos.kafka import admin
 from tests.chaos.report import Report
 from tests.chaos.trial import Trial
+from tests.chaos.users import SETTINGS, Users
 from tests.service import Service
 
 FASTEST = 6_000
@@ -42,6 +43,9 @@ def options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument(
         "--rate", type=float, help=f"records a second; by default what gives each kill {KILL_SECONDS} s"
+    )
+    parser.add_argument(
+        "--all-agents", action="store_true", help="sessions, conversions and totals, too; no event is late"
     )
     return parser.parse_args()
 
@@ -73,8 +77,10 @@ def run(args: argparse.Namespace, service: Service) -> tuple[Report, int]:
     """Return the report, and how many kills have missed the work."""
     lines = sum(1 for _ in Loading((args.input,), args.mapping, None).records())
     rate = args.rate or min(FASTEST, lines / (KILL_SECONDS * (args.kills + 1)))
-    load = Activity(rate=rate, seed=args.seed, file=args.input, mapping=args.mapping)
-    with Trial(f"{args.input.name} as {args.mapping}", service, load, workers=args.workers) as trial:
+    load, settings = (Users, SETTINGS | {"MILLRACE_GRACE": "P1D"}) if args.all_agents else (Activity, {})
+    fed = load(rate=rate, seed=args.seed, file=args.input, mapping=args.mapping)
+    name = f"{args.input.name} as {args.mapping}"
+    with Trial(name, service, fed, workers=args.workers, **settings) as trial:
         rand, missed = trial.rand, 0
         duration = lines / rate
         moments = sorted(rand.uniform(0.03, 0.9) * duration for _ in range(args.kills))
@@ -92,7 +98,7 @@ def run(args: argparse.Namespace, service: Service) -> tuple[Report, int]:
         trial.report.more |= {"rate": round(rate), "lines": lines}
         report = trial.judge()
         hit, _, struck = str(report.more["hit"]).partition("/")
-        report.lost += max(0, lines - report.events)
+        report.lost += max(0, lines - report.events)  # the load may have sent more
         return report, missed + int(struck) - int(hit)
 
 

@@ -4,10 +4,9 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain, takewhile
+from itertools import chain
 from typing import Any
 
-from app.sources import synthetic
 from app.sources.record import Record
 from tests import truth
 from tests.chaos.activity import START, Activity
@@ -15,17 +14,16 @@ from tests.chaos.report import Report
 from tests.chaos.tables import Tables
 from tests.service import Service
 
-# Event time that passes in a second: windows close all the time.
-FASTER = 60
 # What comes out of order is not late.
 SETTINGS = {"MILLRACE_AGENTS": "activity,page_totals,users,totals", "MILLRACE_GRACE": "PT10M"}
 # Users whose events close all windows; enough of them to have one in each partition.
 LAST = [f"last-{number}" for number in range(60)]
-LATER = START + 400 * 86400
+LATER = START + 400 * 86400  # no file of the past goes so far
 CLOSING_SECONDS = 60
 
 FINAL: dict[str, Callable[[Iterable[truth.Event]], list[dict[str, Any]]]] = {
     "activity.sessions": truth.sessions,
+    "activity.conversions": truth.conversions,
     "activity.users-per-minute": truth.users_per_minute,
     "activity.sales-per-day": truth.sales_per_day,
     "activity.top-pages": truth.top_pages,
@@ -37,19 +35,11 @@ class Users(Activity):
 
     derived = (*Activity.derived, "activity.enriched", "activity.partials")
 
+    # Windows close all the time.
+    pace = 60.0
+
     def records(self) -> Iterator[Record]:
-        made_up = synthetic.events(
-            self.seed,
-            count=None,
-            rate=self.rate / FASTER,
-            start=START,
-            users=1000,
-            pages=200,
-            duplicates=0.05,
-            invalid=0.01,
-            late=0.02,
-        )
-        return chain(takewhile(lambda _: not self.enough, made_up), map(_last, LAST))
+        return chain(super().records(), map(_last, LAST))
 
     def check(self, service: Service, tables: Tables, report: Report) -> None:
         super().check(service, tables, report)

@@ -24,6 +24,7 @@ KILLS = 5
 SETTINGS = {"MILLRACE_AGENTS": "activity,page_totals,users,totals"}
 RIGHT = {
     "activity.sessions": truth.sessions,
+    "activity.conversions": truth.conversions,
     "activity.users-per-minute": truth.users_per_minute,
     "activity.sales-per-day": truth.sales_per_day,
     "activity.top-pages": truth.top_pages,

@@ -115,6 +115,22 @@ def test_a_session_is_told_when_it_is_over(driver: Driver) -> None:
     assert late[b"sessions"].headers["late-by"] == b"540.000"
 
 
+def test_a_purchase_is_told_with_the_clicks_before_it(driver: Driver) -> None:
+    driver.send("activity.raw", event("click-1", action="click", page="/a"))
+    driver.send("activity.raw", event("bought", START + 1800, action="purchase", amount=2.5))
+    driver.send("activity.raw", event("click-2", START + 1750, action="click"))
+    driver.send("activity.raw", event("alone", START + 3700, action="purchase"))
+    driver.restart(lose_disk=True)
+    driver.send("activity.raw", event("later", START + 3700 + 1800 + 301))
+    told = [one.value for one in driver.read("activity.conversions")]
+    assert [(one["purchase_id"], one["click_id"], one["page"]) for one in told] == [
+        ("bought", "click-1", "/a"),
+        ("bought", "click-2", None),
+        ("alone", None, None),
+    ]
+    assert (told[0]["clicked"], told[0]["purchased"], told[0]["amount"]) == (START, START + 1800, 2.5)
+
+
 def test_a_silent_partition_closes_its_sessions(driver: Driver) -> None:
     driver.send("activity.raw", event("e1", action="view", page="/a"))
     driver.advance(34 * 60)
