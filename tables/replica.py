@@ -3,6 +3,7 @@
 import logging
 import struct
 import time
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,9 @@ _LOG = struct.Struct(">qqd")
 DELETIONS_KEPT = timedelta(days=7)
 OLDEST_COPY = DELETIONS_KEPT - timedelta(days=1)
 
+# So many looks at all changes take as long as to sort them.
+SCANS = 4
+
 # Records that are applied at once: a longer stretch would hold up the event loop.
 STRETCH = 4000
 
@@ -41,18 +45,31 @@ class Changes:
         ranges: ranges of derived rows that are deleted.
     """
 
-    __slots__ = ("derived", "ranges", "rows")
+    __slots__ = ("_order", "_scans", "derived", "ranges", "rows")
 
     def __init__(self) -> None:
         self.rows: dict[bytes, bytes | None] = {}
         self.derived: dict[bytes, bytes | None] = {}
         self.ranges: list[tuple[bytes, bytes]] = []
+        self._order: list[bytes] = []
+        self._scans = 0
 
     def update(self, later: "Changes") -> None:
         """Add the changes of the next stretch."""
         self.rows.update(later.rows)
         self.derived.update(later.derived)
         self.ranges.extend(later.ranges)
+
+    def between(self, start: bytes, end: bytes) -> Iterable[tuple[bytes, bytes | None]]:
+        """Return the changed rows from key `start` up to, not including, `end`; nothing may change after."""
+        self._scans += 1
+        if self._scans < SCANS:
+            changed = (*self.rows.items(), *self.derived.items())
+            return [(key, value) for key, value in changed if start <= key < end]
+        if self._scans == SCANS:
+            self._order = sorted({**self.rows, **self.derived})
+        keys = self._order[bisect_left(self._order, start) : bisect_left(self._order, end)]
+        return [(key, self.derived[key] if key in self.derived else self.rows[key]) for key in keys]
 
 
 class Table(Protocol):

@@ -115,8 +115,7 @@ class State(Replica):
         """Read the rows from key `start` up to, not including, `end`, after all that was staged."""
         rows: dict[bytes, bytes | None] = dict(self._store.scan(start, end))
         for changes in self._staged:
-            for changed in (changes.rows, changes.derived):
-                rows.update((key, value) for key, value in changed.items() if start <= key < end)
+            rows.update(changes.between(start, end))
             for first, last in changes.ranges:
                 rows = {key: value for key, value in rows.items() if not first <= key < last}
         return sorted((key, value) for key, value in rows.items() if value is not None)

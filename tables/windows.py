@@ -14,12 +14,11 @@ from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from functools import reduce
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from tables.aggregates import Aggregate, adder
+from tables.aggregates import Aggregate, adder, merged
 from tables.replica import Changes
 from tables.table import Out, Range, Reader, iso, whole_seconds
 
@@ -82,8 +81,7 @@ class Windowed(ABC, Generic[A]):
 
     def merged(self, panes: Iterable[A]) -> A:
         """Put the values of panes together, in order."""
-        values = list(panes)
-        return values[0] if len(values) == 1 else reduce(self.value.merge, values, self.value.zero())
+        return merged(self.value, list(panes))
 
     def info(self, readers: Sequence[Reader]) -> dict[str, Any]:  # noqa: ARG002 (the same for all partitions)
         """Return the length of the windows, and from one to the next."""
