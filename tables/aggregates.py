@@ -49,6 +49,11 @@ def adder(aggregate: Aggregate[A, V]) -> Callable[[Sequence[V], A], A]:
     return own or partial(reduce, aggregate.add)
 
 
+def merged(aggregate: Aggregate[A, V], values: Sequence[A]) -> A:
+    """Return the value of several stretches of events, in their order."""
+    return values[0] if len(values) == 1 else reduce(aggregate.merge, values, aggregate.zero())
+
+
 def itself(value: Any) -> Any:
     """Return what is given: the usual `of`."""
     return value

@@ -4,10 +4,9 @@ import struct
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from functools import reduce
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from tables.aggregates import Aggregate
+from tables.aggregates import Aggregate, merged
 from tables.replica import Changes
 from tables.table import Out, Range, Reader, iso, whole_seconds
 
@@ -96,8 +95,7 @@ class Windowed(ABC, Generic[A]):
 
     def merged(self, panes: Iterable[A]) -> A:
         """Put the values of panes together, in order."""
-        values = list(panes)
-        return values[0] if len(values) == 1 else reduce(self.value.merge, values, self.value.zero())
+        return merged(self.value, list(panes))
 
     def info(self, readers: Sequence[Reader]) -> dict[str, Any]:
         """Return what there is to say of the windows, and how many events came too late for them."""

@@ -1,0 +1,294 @@
+"""Sliding windows: for each event of a key, what the last while up to and with it holds.
+
+A window ends with an event time of its key, and holds the events of the key of the time `size` before it: not
+those of its very start, but all of its end. So its events are those that a rule for "the last ten minutes"
+asks for. Events of a key and time are stored once, in a *pane*; windows are put together from panes.
+
+A window takes events until the partition's watermark is more than the table's *grace* behind its end: not
+when it is just as far, as with other windows, for then the newest event would come too late for its own. So
+each event that is taken counts in all of its windows, and none of them has closed.
+"""
+
+import struct
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from math import inf, nextafter
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import msgspec
+
+from tables.aggregates import Aggregate, adder, merged
+from tables.replica import Changes
+from tables.table import Out, Range, Reader, iso, whole_seconds
+
+A = TypeVar("A")
+V = TypeVar("V")
+
+Scan = Callable[[bytes, bytes], Iterable[tuple[bytes, bytes]]]
+
+# Of times, which are not negative: sorted as bytes they are sorted as numbers.
+_TIME = struct.Struct(">d")
+# Sums of times are rounded: to look up a little more does no harm, a little less might.
+_MARGIN = 0.001
+
+
+class SlidingWindow(NamedTuple):
+    """One window of one key: the events after `start`, up to and with `end`."""
+
+    key: str
+    start: float
+    end: float
+    result: dict[str, Any]
+
+
+class SlidingTable(Generic[A, V]):
+    """Sliding windows of keys; see this module.
+
+    To tell a window takes a look at all of its panes, and an event out of order changes as many windows as
+    later times lie within `size` of it.
+
+    Args:
+        name: the table's name.
+        size: length of a window, in whole seconds.
+        value: what is kept of a window.
+        grace: how long after its end a window takes events.
+        keep: how long after its end a window is kept, at least `grace`; None for ever.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        size: timedelta,
+        value: Aggregate[A, V],
+        grace: timedelta = timedelta(0),
+        keep: timedelta | None = None,
+    ) -> None:
+        self.name = name
+        self.kind = f"sliding windows of {size}"
+        self.value = value
+        self.size = whole_seconds(name, "window", size, least=1)
+        self.grace = whole_seconds(name, "grace", grace)
+        self.keep = None if keep is None else max(whole_seconds(name, "keep", keep), self.grace)
+        self.add_all = adder(value)
+        self._decode = msgspec.msgpack.Decoder(value.type).decode
+        self._prefix = f"{name}\0".encode()
+        self.late_key = self._prefix + b"\1late"
+        # Rows that find panes by time, so that windows can be closed and deleted.
+        self._panes = f"{name}\1".encode()
+        self.derived: bytes | None = self._panes
+
+    def open(
+        self,
+        out: Out,
+        *,
+        changed: Callable[[SlidingWindow], None] | None = None,
+        closed: Callable[[SlidingWindow], None] | None = None,
+    ) -> "SlidingWindows[A, V]":
+        """Use the table in the commit of a batch.
+
+        Args:
+            out: the commit.
+            changed: called at the end for each window that the batch has changed; what it sends has the last
+                event that changed it as its origin.
+            closed: called at the end for each window that the batch has closed, with its final result; what
+                it sends has the event that moved the watermark past it as its origin.
+        """
+        return SlidingWindows(self, out, changed, closed)
+
+    def row_key(self, key: str, at: float) -> bytes:
+        """Return the key of a pane's row."""
+        return b"%s%s\0%s" % (self._prefix, key.encode(), _TIME.pack(max(at, 0.0)))
+
+    def pane_key(self, at: float, key: str = "") -> bytes:
+        """Return the key of the row that finds a pane by its time."""
+        return b"%s%s%s" % (self._panes, _TIME.pack(max(at, 0.0)), key.encode())
+
+    def pane(self, pane_key: bytes) -> tuple[float, str]:
+        """Return time and key of a pane."""
+        at = len(self._panes)
+        return _TIME.unpack_from(pane_key, at)[0], pane_key[at + _TIME.size :].decode()
+
+    def derive(self, key: bytes, value: bytes | None, changes: Changes) -> None:
+        """Add, or delete, the row that finds a pane."""
+        if key != self.late_key:
+            time = key[-_TIME.size :]
+            name = key[len(self._prefix) : -_TIME.size - 1]
+            changes.derived[self._panes + time + name] = None if value is None else b""
+
+    def decode(self, raw: bytes | None) -> A:
+        """Return a row's value; None is the value of no events."""
+        return self.value.zero() if raw is None else self._decode(raw)
+
+    def stored(self, scan: Scan, key: str, start: float, end: float) -> dict[float, A]:
+        """Return a key's panes of windows that end from `start` up to and with `end`, by time."""
+        first, last = self.row_key(key, start - self.size), self.row_key(key, end) + b"\0"
+        return {
+            _TIME.unpack_from(row, len(row) - _TIME.size)[0]: self.decode(raw)
+            for row, raw in scan(first, last)
+            if len(row) == len(first)  # not of another key that begins with this one and a zero byte
+        }
+
+    def windows(self, key: str, panes: Mapping[float, A], ends: Iterable[float]) -> Iterator[SlidingWindow]:
+        """Yield a key's windows that end at some times."""
+        times = sorted(panes)
+        for end in ends:
+            first = bisect_right(times, end, key=lambda at: at + self.size)
+            total = merged(self.value, [panes[at] for at in times[first : bisect_right(times, end)]])
+            yield SlidingWindow(key, end - self.size, end, self.value.result(total))
+
+    def info(self, readers: Sequence[Reader]) -> dict[str, Any]:
+        """Return what there is to say of the windows, and how many events came too late for them."""
+        late = [int(reader.get_committed(self.late_key) or 0) for reader in readers]
+        return {
+            "window_seconds": self.size,
+            "grace_seconds": self.grace,
+            "keep_seconds": self.keep,
+            "late": sum(late),
+        }
+
+    def query(self, readers: Sequence[Reader], key: str, rows: Range) -> dict[str, Any]:
+        """Return a key's windows that end in the range, the oldest first, each over all partitions.
+
+        `next` is the end of the first window beyond the limit.
+        """
+        panes: dict[float, A] = {}
+        oldest = 0.0
+        for reader in readers:
+            stored = self.stored(reader.scan_committed, key, rows.start, rows.end)
+            if stored and self.keep is not None:
+                # Windows before that may have lost panes, that are deleted, and their last is still here.
+                oldest = max(oldest, reader.watermark - self.keep)
+            for at, value in stored.items():
+                panes[at] = self.value.merge(panes[at], value) if at in panes else value
+        ends = sorted(end for end in panes if max(rows.start, oldest) <= end < rows.end)
+        windows = self.windows(key, panes, ends[: rows.limit])
+        answer: dict[str, Any] = {
+            "windows": [{"start": iso(start), "end": iso(end), **result} for _, start, end, result in windows]
+        }
+        if len(ends) > rows.limit:
+            answer["next"] = iso(ends[rows.limit])
+        return answer
+
+
+class SlidingWindows(Generic[A, V]):
+    """The table in the commit of one batch."""
+
+    def __init__(
+        self,
+        table: SlidingTable[A, V],
+        out: Out,
+        changed: Callable[[SlidingWindow], None] | None,
+        closed: Callable[[SlidingWindow], None] | None,
+    ) -> None:
+        self._table = table
+        self._out = out
+        self._changed = changed
+        self._closed = closed
+        # By key and time: the index of the last event, and behind it the values of all.
+        self._events: dict[str, dict[float, list[Any]]] = defaultdict(dict)
+        self._totals: dict[str, dict[float, A]] = {}
+        self._late = 0
+        out.at_end(self._fold)
+
+    def add(self, key: str, value: V, *, at: float) -> bool:
+        """Add an event to the windows of a key.
+
+        Args:
+            key: what is aggregated by.
+            value: what the table's aggregate takes.
+            at: event time, seconds since the epoch.
+
+        Returns:
+            Whether it was in time. If not, the event goes to the source's late events.
+        """
+        table, out = self._table, self._out
+        watermark = out.watermarks[out.index]
+        if at + table.grace < watermark:
+            self._late += 1
+            out.late(table.name, watermark - at - table.grace)
+            return False
+        pane = self._events[key].setdefault(float(at), [out.index])
+        pane[0] = out.index
+        pane.append(value)
+        return True
+
+    def _fold(self, changes: Changes) -> None:
+        table, out = self._table, self._out
+        panes = [(key, at) for key, times in self._events.items() for at in times]
+        rows = [table.row_key(*pane) for pane in panes]
+        for (key, at), row, raw in zip(panes, rows, out.read(rows), strict=True):
+            total = table.add_all(self._events[key][at][1:], table.decode(raw))
+            self._totals.setdefault(key, {})[at] = total
+            changes.rows[row] = msgspec.msgpack.encode(total)
+            if raw is None:
+                changes.derived[table.pane_key(at, key)] = b""
+        if self._changed is not None:
+            self._tell(self._changed)
+        if self._late:
+            late = int(out.read([table.late_key])[0] or 0) + self._late
+            changes.rows[table.late_key] = b"%d" % late
+        if out.watermarks:
+            if self._closed is not None:
+                self._close(self._closed, changes)
+            self._expire(changes)
+
+    def _tell(self, changed: Callable[[SlidingWindow], None]) -> None:
+        """Tell the windows that have an event of the batch, in the order of their last one."""
+        table, size = self._table, self._table.size
+        told: list[tuple[int, SlidingWindow]] = []
+        for key, events in self._events.items():
+            panes = self._panes(key, min(events), max(events) + size)
+            times = sorted(panes)
+            last: dict[float, int] = {}
+            for at, (index, *_) in events.items():
+                for end in times[bisect_left(times, at) : bisect_left(times, at + size)]:
+                    last[end] = max(index, last.get(end, index))
+            told += [(last[window.end], window) for window in table.windows(key, panes, last)]
+        for index, window in sorted(told, key=lambda item: (item[0], item[1].end)):
+            self._out.index = index
+            changed(window)
+
+    def _close(self, closed: Callable[[SlidingWindow], None], changes: Changes) -> None:
+        """Tell the windows that the watermark has passed with this batch."""
+        table, out = self._table, self._out
+        before, now, grace = out.watermark, out.watermarks[-1], table.grace
+        ends: dict[str, list[float]] = defaultdict(list)
+        for at, key in self._found(before - grace, now - grace, changes):
+            if before <= at + grace < now:
+                ends[key].append(at)
+        final = [
+            window
+            for key, times in ends.items()
+            for window in table.windows(key, self._panes(key, min(times), max(times)), times)
+        ]
+        for window in sorted(final, key=lambda window: (window.end, window.key)):
+            out.passed(nextafter(window.end + grace, inf))  # beyond, not just there
+            closed(window)
+
+    def _expire(self, changes: Changes) -> None:
+        """Delete the panes that no window, also of an event to come, will be asked for."""
+        table, out = self._table, self._out
+        if table.keep is None:
+            return
+        before, now, kept = out.watermark, out.watermarks[-1], table.size + table.keep
+        for at, key in self._found(before - kept, now - kept, changes):
+            if at + table.size + table.keep < now:
+                changes.rows[table.row_key(key, at)] = None
+                changes.derived[table.pane_key(at, key)] = None
+
+    def _panes(self, key: str, start: float, end: float) -> dict[float, A]:
+        """Return a key's panes with this batch; see `SlidingTable.stored`."""
+        return self._table.stored(self._out.scan, key, start, end) | self._totals.get(key, {})
+
+    def _found(self, start: float, end: float, changes: Changes) -> list[tuple[float, str]]:
+        """Return time and key of the panes from `start` to `end`, and a few more."""
+        table = self._table
+        first, last = table.pane_key(start - _MARGIN), table.pane_key(end + _MARGIN)
+        found = {key for key, _ in self._out.scan(first, last)}
+        found.update(
+            key for key, value in changes.derived.items() if first <= key < last and value is not None
+        )
+        return [table.pane(key) for key in sorted(found)]
