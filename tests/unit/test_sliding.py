@@ -24,6 +24,13 @@ value = Several(
     Last("last", of=lambda event: event.figure, at=lambda event: event.time),
 )
 
+# Few times, so that many lie just `SIZE` apart.
+coarse = st.lists(
+    st.builds(Event, st.sampled_from("ab"), st.integers(0, 12).map(lambda n: n * 5.0), st.integers(-9, 9)),
+    max_size=40,
+)
+streams = events_of_a_partition | coarse
+
 
 class Expected:
     """What windows hold, straight from the definition, one event after the other."""
@@ -74,7 +81,7 @@ class Expected:
         return value.result(total)
 
 
-@given(events=events_of_a_partition, how=cuts, grace=st.sampled_from([0, 5, 40]))
+@given(events=streams, how=cuts, grace=st.sampled_from([0, 5, 40]))
 @slow
 async def test_windows_are_told_as_they_are_defined(
     events: list[Event], how: Cuts, grace: int, tmp_path_factory: pytest.TempPathFactory
@@ -121,7 +128,7 @@ def _shown(window: SlidingWindow) -> dict[str, Any]:
     return {"start": iso(window.start), "end": iso(window.end), **window.result}
 
 
-@given(events=events_of_a_partition, how=cuts, grace=st.sampled_from([0, 10]), keep=st.sampled_from([0, 30]))
+@given(events=streams, how=cuts, grace=st.sampled_from([0, 10]), keep=st.sampled_from([0, 30]))
 @slow
 async def test_what_is_not_kept_leaves_disk_and_log(
     events: list[Event], how: Cuts, grace: int, keep: int, tmp_path_factory: pytest.TempPathFactory
