@@ -39,8 +39,7 @@ class ValueTable(Generic[A, V]):
         self.keep = None if keep is None else whole_seconds(name, "keep", keep, least=1)
         self.grace = self.keep  # so that the source must have a place for late events
         self.add_all = adder(value)
-        kept: Any = value.type
-        self._decode = msgspec.msgpack.Decoder(tuple[float, kept]).decode
+        self._decode = msgspec.msgpack.Decoder(value.type).decode
         self._values = f"{name}\0v".encode()
         self.late_key = f"{name}\0l".encode()
         # Rows that say: look at a key when a time, not after its last event, has passed by `keep`.
@@ -73,7 +72,13 @@ class ValueTable(Generic[A, V]):
 
     def decode(self, raw: bytes | None) -> tuple[float, A]:
         """Return the time of a key's last event, and its value; None is a key without events."""
-        return (-math.inf, self.value.zero()) if raw is None else self._decode(raw)
+        if raw is None:
+            return -math.inf, self.value.zero()
+        return _TIME.unpack_from(raw)[0], self._decode(raw[_TIME.size :])
+
+    def encode(self, at: float, total: A) -> bytes:
+        """Return a key's row: the time before the value, so that it is found without it."""
+        return _TIME.pack(at) + msgspec.msgpack.encode(total)
 
     def expired(self, at: float, watermark: float) -> bool:
         """Return whether what was last changed by an event at some time is not kept any more."""
@@ -82,7 +87,8 @@ class ValueTable(Generic[A, V]):
     def derive(self, key: bytes, value: bytes | None, changes: Changes) -> None:
         """Add the row that says when to look at a key. Looking at one that is not due does no harm."""
         if value is not None and key != self.late_key:
-            changes.derived[self.check_key(self.decode(value)[0]) + key[len(self._values) :]] = b""
+            (at,) = _TIME.unpack_from(value)
+            changes.derived[self.check_key(at) + key[len(self._values) :]] = b""
 
     def info(self, readers: Sequence[Reader]) -> dict[str, Any]:
         """Return how long keys are kept, and how many events came too late for that."""
@@ -146,7 +152,7 @@ class Values(Generic[A, V]):
                     changes.rows[row] = None
                 continue
             if index >= 0:
-                changes.rows[row] = msgspec.msgpack.encode((at, total))
+                changes.rows[row] = table.encode(at, total)
             if table.derived is not None and (raw is None or name in due):
                 changes.derived[table.check_key(at, name)] = b""
         if self._changed is not None:

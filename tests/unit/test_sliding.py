@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tables.aggregates import Count, Last, Several, Sum
+from tables.sketches import Distinct
 from tables.sliding import SlidingTable, SlidingWindow
 from tables.table import Range, iso
 from tests.unit.cuts import Cuts, Reader, Runner, cuts
@@ -22,6 +23,7 @@ value = Several(
     Count(),
     Sum(of=lambda event: event.figure / 3),
     Last("last", of=lambda event: event.figure, at=lambda event: event.time),
+    Distinct(of=lambda event: event.figure, exact=3),
 )
 
 # Few times, so that many lie just `SIZE` apart.
