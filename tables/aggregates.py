@@ -291,6 +291,41 @@ class Last(_Timed):
     _takes = staticmethod(operator.ge)
 
 
+class LastN(Named):
+    """The figures of the latest events, by event time, newest first; at one time, what came last is newer.
+
+    Args:
+        field: name of the list where it is shown.
+        n: how many are kept, at least 1.
+        of: the figure of an event; None leaves the event out.
+        at: the event's time, seconds since the epoch.
+    """
+
+    type: Any = list[tuple[float, Any]]
+
+    def __init__(self, field: str, n: int, *, of: Of = itself, at: Of) -> None:
+        super().__init__(field, of=of)
+        self._n = n
+        self._at = at
+
+    def zero(self) -> list[tuple[float, Any]]:
+        """Return the value of no events: times and figures, the oldest first."""
+        return []
+
+    def add(self, total: list[tuple[float, Any]], value: Any) -> list[tuple[float, Any]]:
+        """Take one more event into account."""
+        figure = self._of(value)
+        return total if figure is None else self.merge(total, [(self._at(value), figure)])
+
+    def merge(self, total: list[tuple[float, Any]], more: list[tuple[float, Any]]) -> list[tuple[float, Any]]:
+        """Return the latest of two stretches."""
+        return sorted([*total, *more], key=operator.itemgetter(0))[-self._n :]
+
+    def result(self, total: list[tuple[float, Any]]) -> dict[str, Any]:
+        """Return the figures under the list's name."""
+        return {self.field: [figure for _, figure in reversed(total)]}
+
+
 class Several:
     """Several aggregates of the same events in one row.
 

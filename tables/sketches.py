@@ -90,7 +90,7 @@ def _sketch(hashes: Iterable[int], packed: bytes | None = None) -> bytes:
     # It brings numpy, 20 MB: only for who needs it.
     from datasketches import hll_sketch  # noqa: PLC0415
 
-    # At its full size from the start, since a smaller one counts in another way.
+    # At its full size from the start, so that it is made of registers alone.
     sketch = hll_sketch(LG_K, start_max_size=True) if packed is None else hll_sketch.deserialize(packed)
     for value in hashes:
         sketch.update(value)

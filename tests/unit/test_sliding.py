@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tables.aggregates import Count, Last, Several, Sum
+from tables.sketches import Distinct
 from tables.sliding import SlidingTable, SlidingWindow
 from tables.table import Range, iso
 from tests.unit.cuts import Cuts, Reader, Runner, cuts
@@ -22,7 +23,15 @@ value = Several(
     Count(),
     Sum(of=lambda event: event.figure / 3),
     Last("last", of=lambda event: event.figure, at=lambda event: event.time),
+    Distinct(of=lambda event: event.figure, exact=3),
 )
+
+# Few times, so that many lie just `SIZE` apart.
+coarse = st.lists(
+    st.builds(Event, st.sampled_from("ab"), st.integers(0, 12).map(lambda n: n * 5.0), st.integers(-9, 9)),
+    max_size=40,
+)
+streams = events_of_a_partition | coarse
 
 
 class Expected:
@@ -74,7 +83,7 @@ class Expected:
         return value.result(total)
 
 
-@given(events=events_of_a_partition, how=cuts, grace=st.sampled_from([0, 5, 40]))
+@given(events=streams, how=cuts, grace=st.sampled_from([0, 5, 40]))
 @slow
 async def test_windows_are_told_as_they_are_defined(
     events: list[Event], how: Cuts, grace: int, tmp_path_factory: pytest.TempPathFactory
@@ -121,7 +130,7 @@ def _shown(window: SlidingWindow) -> dict[str, Any]:
     return {"start": iso(window.start), "end": iso(window.end), **window.result}
 
 
-@given(events=events_of_a_partition, how=cuts, grace=st.sampled_from([0, 10]), keep=st.sampled_from([0, 30]))
+@given(events=streams, how=cuts, grace=st.sampled_from([0, 10]), keep=st.sampled_from([0, 30]))
 @slow
 async def test_what_is_not_kept_leaves_disk_and_log(
     events: list[Event], how: Cuts, grace: int, keep: int, tmp_path_factory: pytest.TempPathFactory

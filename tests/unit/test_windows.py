@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tables.aggregates import Aggregate, Count, First, Last, Max, Mean, Min, Several, Sum, Variance
+from tables.aggregates import Aggregate, Count, First, Last, LastN, Max, Mean, Min, Several, Sum, Variance
 from tables.table import Range
 from tables.windows import Window, WindowTable
 from tests.unit.cuts import Cuts, Reader, Runner, cuts
@@ -58,6 +58,7 @@ parts = [
     Variance(of=lambda event: event.figure),
     First("first", of=lambda event: event.figure, at=lambda event: event.time),
     Last("last", of=lambda event: event.figure, at=lambda event: event.time),
+    LastN("latest", 3, of=lambda event: event.figure, at=lambda event: event.time),
 ]
 everything = Several(*parts)
 
