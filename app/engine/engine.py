@@ -15,7 +15,8 @@ from app.engine.assignor import OWNER_BONUS
 from app.engine.batch import Chunk
 from app.engine.errors import DlqLimit, ErrorPolicy
 from app.engine.partition import Partition
-from app.engine.restore import begin
+from app.engine.reference import References
+from app.engine.restore import begin, end
 from app.engine.source import Source, State, Wiring
 from app.engine.standby import Standbys
 from app.engine.watchdog import end_within
@@ -25,6 +26,8 @@ logger = logging.getLogger(__name__)
 # Partitions commit at multiples of it: small batches share a commit, and the commits of all partitions share
 # requests. Their outputs do not wait.
 COMMIT_SECONDS = 0.025
+# Partitions look reference topics up as of a newer moment at most so often.
+REFERENCE_SECONDS = 1.0
 # A rebalance waits for all workers: what is under way gets this long, then it is processed again.
 DRAIN_SECONDS = 5.0
 # A worker that ends by itself, because something has failed, has nothing to wait for.
@@ -54,6 +57,8 @@ class Engine:
         failure: why the worker ends by itself; None while it does not.
         followed: the partitions that the group wants this worker to be a standby of.
         standbys: the copies that it keeps of them.
+        references: the copies that it keeps of reference topics.
+        reference_seconds: time between two steps of a partition to a newer state of them.
         commit_seconds: at the multiples of it partitions commit; 0 for at once.
         clock: tells the time, seconds since the epoch.
         fresh: when its copies of partitions that it has owned were last known to be current, seconds since
@@ -78,6 +83,8 @@ class Engine:
         self.bootstrap = ""
         self.followed: set[tuple[str, int]] = set()
         self.standbys = Standbys(self)
+        self.references = References(self)
+        self.reference_seconds = REFERENCE_SECONDS
         self.fresh: dict[TP, float] = {}
         self._owned: set[TP] = set()
         self.wiring = wiring
@@ -140,6 +147,10 @@ class Engine:
     async def begin(self, source: TopicPartition, state: State) -> int | None:
         """Return the source's offset to go on from; see `app.engine.restore.begin`."""
         return await begin(self.bootstrap, source, state)
+
+    async def end(self, source: TopicPartition) -> int:
+        """Return the offset after a source partition's last record."""
+        return await end(self.bootstrap, source)
 
     async def rewind(self, topic: str, number: int, offset: int | None) -> tuple[int, int]:
         """Fetch a partition from an offset on (None: from where its group has committed).

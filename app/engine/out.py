@@ -66,6 +66,7 @@ class Out:
         watermark: the watermark before this batch, seconds since the epoch.
         watermarks: for each event of the batch, the watermark up to and with it.
         cache: see `tables.table.Out`.
+        pinned: how reference topics are looked up.
         updates: what `update` was called for.
     """
 
@@ -81,6 +82,7 @@ class Out:
         self.serial = self._first = owner.applied
         self.watermark = owner.watermark
         self.cache = owner.state.cache
+        self.pinned = owner.pinned
         self.index = -1
         self.watermarks: list[float] = []
         self._offsets = self._origins = [self.end - 1]

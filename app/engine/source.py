@@ -131,6 +131,7 @@ class Source:
             late; seconds.
         idle: seconds without events after which the watermark moves with the wall clock; None for never.
         tables: the tables that its agent changes.
+        references: the reference topics that its agent looks up.
     """
 
     topic: str
@@ -142,6 +143,7 @@ class Source:
     out_of_order: float = 0.0
     idle: float | None = None
     tables: list[Any] = field(default_factory=list)
+    references: list[Any] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
