@@ -194,6 +194,11 @@ class References:
         self.copies: dict[str, Copy] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
+    @property
+    def declared(self) -> dict[str, Reference[Any]]:
+        """All reference topics that agents look up, by name."""
+        return {one.name: one for source in self.engine.sources.values() for one in source.references}
+
     def of(self, reference: Reference[Any]) -> Copy:
         """Return the copy of a reference topic; it may not be ready yet."""
         copy = self.copies.get(reference.topic)

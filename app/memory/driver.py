@@ -147,11 +147,9 @@ class Driver:
         self._runner.run(self._restart())
 
     def _key_field(self, topic: str) -> str | None:
-        sources = self._pipeline.engine.sources
-        if topic in sources:
-            return sources[topic].key
-        references = (one for source in sources.values() for one in source.references)
-        return next((one.key for one in references if one.topic == topic), None)
+        engine = self._pipeline.engine
+        known = engine.sources | {one.topic: one for one in engine.references.declared.values()}
+        return known[topic].key if topic in known else None
 
     def _readers(self, source: Source) -> list[Any]:
         return [

@@ -44,11 +44,6 @@ def tables(engine: Engine) -> dict[str, tuple[str, Queryable]]:
     }
 
 
-def references(engine: Engine) -> dict[str, Reference[Any]]:
-    """Return all reference topics that agents look up, by name."""
-    return {one.name: one for source in engine.sources.values() for one in source.references}
-
-
 def ready(engine: Engine, topic: str) -> list[Partition]:
     """Return the partitions of a topic whose state is restored on this worker."""
     return sorted(
@@ -96,7 +91,7 @@ async def ask(engine: Engine, name: str, key: str, rows: Range) -> dict[str, Any
     Raises:
         ProblemError: no such table or key, or its partitions are not here (yet).
     """
-    known, looked_up = tables(engine), references(engine)
+    known, looked_up = tables(engine), engine.references.declared
     if name in looked_up:
         return _look_up(engine, looked_up[name], key)
     if name not in known:

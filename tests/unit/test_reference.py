@@ -1,9 +1,11 @@
 """Look-ups in reference topics: what a replay finds is what was found the first time."""
 
 import asyncio
+import json
 import logging
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,14 +16,16 @@ from aiokafka.record.default_records import DefaultRecord
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.engine.batch import Batches
+from app.engine.batch import Batches, Chunk
 from app.engine.engine import Engine
 from app.engine.errors import DlqLimit, ErrorPolicy, Verdict
 from app.engine.reference import REPLACED_KEPT, Copy, Reference
 from app.engine.source import Source
 from app.memory.driver import Driver
 from app.memory.pipeline import AgentFailedError
+from app.memory.replay import replay
 from app.service import app
+from app.sources.record import Record
 from models.record import Decoder
 
 NOW = 1_700_000_000.0
@@ -137,6 +141,32 @@ def test_an_order_that_waits_finds_a_price_that_comes_later() -> None:
         driver.send("orders", {"code": "b", "n": 2})
         driver.advance(11)
         assert told(driver) == [(2, 20), (1, 10)]
+
+
+def test_what_is_due_to_be_tried_again_comes_before_newer_prices() -> None:
+    with Driver(service(missing=Verdict.LATER), now=NOW) as driver:
+        driver.send("orders", {"code": "a", "n": 1})
+        (partition,) = driver._pipeline.engine.partitions.values()
+        before = partition.pinned._offsets
+        driver.send("prices", {"code": "a", "price": 1})
+        fetched = Chunk(partition, [], partition.tag or 0)
+        driver._now += 11  # a worker before this one may have tried it, and crashed
+        driver._runner.run(partition.pinned.move_on(fetched))
+        assert partition.pinned._offsets is before
+        driver._now -= 11
+        driver._runner.run(partition.pinned.move_on(fetched))
+        assert partition.pinned._offsets == {"prices": {0: 1}}
+
+
+async def test_files_are_replayed_with_a_reference(tmp_path: Path) -> None:
+    orders = [Record(b"a", b'{"code":"a","n":%d}' % n, NOW) for n in range(3)]
+    values = [(b"a", b'{"code":"a","price":1}'), (b"a", b'{"code":"a","price":2}')]
+    counts = await replay(
+        service(), orders, source="orders", partitions=2, folder=tmp_path, references={"prices": values}
+    )
+    assert counts == {"priced": 3}
+    lines = map(json.loads, (tmp_path / "priced.ndjson").read_text().splitlines())
+    assert [line["value"]["price"] for line in lines] == [2, 2, 2]
 
 
 class Crashing:
