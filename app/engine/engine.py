@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 COMMIT_SECONDS = 0.025
 # Partitions look reference topics up as of a newer moment at most so often.
 REFERENCE_SECONDS = 1.0
+# After a crash they do not for events that Kafka got up to so long after the last ones.
+LEASE_SECONDS = 10.0
 # A rebalance waits for all workers: what is under way gets this long, then it is processed again.
 DRAIN_SECONDS = 5.0
 # A worker that ends by itself, because something has failed, has nothing to wait for.
@@ -59,6 +61,7 @@ class Engine:
         standbys: the copies that it keeps of them.
         references: the copies that it keeps of reference topics.
         reference_seconds: time between two steps of a partition to a newer state of them.
+        lease_seconds: how far ahead a partition says which events it will look up for.
         commit_seconds: at the multiples of it partitions commit; 0 for at once.
         clock: tells the time, seconds since the epoch.
         fresh: when its copies of partitions that it has owned were last known to be current, seconds since
@@ -85,6 +88,7 @@ class Engine:
         self.standbys = Standbys(self)
         self.references = References(self)
         self.reference_seconds = REFERENCE_SECONDS
+        self.lease_seconds = LEASE_SECONDS
         self.fresh: dict[TP, float] = {}
         self._owned: set[TP] = set()
         self.wiring = wiring

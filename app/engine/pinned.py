@@ -1,8 +1,9 @@
 """As of which offsets a source partition looks reference topics up.
 
-A replay must find what was found the first time. So it is a row of the state, and moves on like this: the row
-is committed together with all that was computed before, and only then looked up by. What is computed after a
-crash goes by the row until the source's end as it was then: no event behind that has been seen before.
+A replay must find what was found the first time. So these are a row of the state, with a *lease*: the row is
+for events that Kafka got before a certain time. It is committed with all that was computed before it, and
+only then looked up by; no event is given to the agent that no row is for. So after a crash newer offsets may
+be taken from the first event on that came after the lease, or after the new start: nobody has seen it before.
 """
 
 import logging
@@ -23,7 +24,15 @@ logger = logging.getLogger(__name__)
 # Behind `tables.replica.TOPIC`, so that it is part of what a copy sends to a log that has lost its beginning.
 ROW = b"\0versions"
 
-_decode = msgspec.msgpack.Decoder(dict[str, dict[int, int]]).decode
+
+class _Row(msgspec.Struct, array_like=True):
+    """Offsets of the topics, and the lease: the broker's time, milliseconds since the epoch."""
+
+    offsets: dict[str, Offsets] = {}
+    lease: int = 0
+
+
+_decode = msgspec.msgpack.Decoder(_Row).decode
 
 
 class Pinned:
@@ -35,8 +44,8 @@ class Pinned:
 
     def __init__(self, owner: "Partition") -> None:
         self._owner = owner
-        self._offsets: dict[str, Offsets] = {}
-        self._from = 0
+        self._row = _Row()
+        self._found = (0, 0)  # lease of the row, and end of the source, when the partition was taken over
         self._moved = 0.0
         self._warned = False
 
@@ -57,52 +66,54 @@ class Pinned:
         if not owner.source.references:
             return
         raw = owner.state.get_many([ROW])[0]
-        held = {} if raw is None else _decode(raw)
-        self._offsets = self._newest()
-        for topic, newest in self._offsets.items():
-            if topic not in held:
+        found = _Row() if raw is None else _decode(raw)
+        offsets = self._newest()
+        for topic, newest in offsets.items():
+            held = found.offsets.get(topic)
+            if held is None:
                 continue
-            if all(offset <= newest.get(number, 0) for number, offset in held[topic].items()):
-                self._offsets[topic] = held[topic]
+            if all(offset <= newest.get(number, 0) for number, offset in held.items()):
+                offsets[topic] = held
             else:
                 logger.warning("%s: %s was made anew, or has lost records", owner.name, topic)
-        if self._offsets != held:
-            changes = owner.engine.wiring.new_changes()
-            changes.rows[ROW] = msgspec.msgpack.encode(self._offsets)
-            await owner.state.commit(changes, owner.state.position)
-        self._from = 0
-        if held:
-            self._from = await owner.engine.end(TopicPartition(owner.source.topic, owner.number))
-        self._warned = False
+        end = await owner.engine.end(TopicPartition(owner.source.topic, owner.number))
+        self._row, self._found, self._warned = _Row(offsets, found.lease), (found.lease, end), False
+        if self._row != found:
+            await owner.state.commit(self._changes(self._row), owner.state.position)
 
     async def move_on(self, chunk: "Chunk") -> None:
-        """Look up by the newest offsets from a chunk on, if it is time; not by more than one step a second.
+        """Look up as of newer offsets from a chunk on, if it is time; see to a lease that it is within.
 
-        Only for fetched records: a planned move of the watermark, and events that were due to be tried again
-        when the partition was taken over, may have been seen before.
+        A planned move of the watermark, and an event that is tried again, come without: either may have come
+        before a crash, so neither is left undone when newer offsets are taken.
         """
         owner, engine = self._owner, self._owner.engine
-        now = engine.clock()
-        if (
-            not self._offsets
-            or chunk.watermark is not None
-            or chunk.retry
-            or not owner.wants(chunk)
-            or owner.accepted < self._from
-            or now < self._moved + engine.reference_seconds
-        ):
+        if not self._row.offsets or not chunk.records or chunk.retry or not owner.wants(chunk):
             return
-        newest = self._newest()
-        trouble = owner.trouble
-        if newest == self._offsets or trouble.waiting.due(1, keep_order=trouble.policy.keep_order):
+        offsets, last = self._row.offsets, max(record.timestamp for record in chunk.records)
+        first, (lease, end) = chunk.records[0], self._found
+        if (first.timestamp >= lease or first.offset >= end) and self._may_move():
+            offsets = self._newest()
+        if offsets == self._row.offsets and last < self._row.lease:
             return
-        self._moved = now
-        changes = engine.wiring.new_changes()
-        changes.rows[ROW] = msgspec.msgpack.encode(newest)
-        owner._stage(changes, {}, [], 0)
+        row = _Row(offsets, last + 1 + int(engine.lease_seconds * 1000))
+        owner._stage(self._changes(row), {}, [], 0)
         await owner.committed_all()
         if owner.wants(chunk):
-            self._offsets = newest
+            self._row = row
+
+    def _may_move(self) -> bool:
+        engine, trouble = self._owner.engine, self._owner.trouble
+        now = engine.clock()
+        if now < self._moved + engine.reference_seconds:
+            return False
+        self._moved = now
+        return not trouble.waiting.due(1, keep_order=trouble.policy.keep_order)
+
+    def _changes(self, row: _Row) -> Any:
+        changes = self._owner.engine.wiring.new_changes()
+        changes.rows[ROW] = msgspec.msgpack.encode(row)
+        return changes
 
     def known(self, reference: Reference[Any]) -> Known[Any]:
         """Return a reference topic as this partition looks it up.
@@ -110,13 +121,13 @@ class Pinned:
         Raises:
             LookupError: the partition's source does not refer to it.
         """
-        if reference.topic not in self._offsets:
+        if reference.topic not in self._row.offsets:
             raise LookupError(
                 f"{self._owner.source.topic} does not refer to {reference.name!r}: "
                 "`refer(topic, reference)` beside the agent"
             )
         copy = self._owner.engine.references.of(reference)
-        return Known(copy, self._offsets[reference.topic], partial(self._gone, reference.topic))
+        return Known(copy, self._row.offsets[reference.topic], partial(self._gone, reference.topic))
 
     def _newest(self) -> dict[str, Offsets]:
         references = self._owner.engine.references

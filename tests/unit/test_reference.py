@@ -109,9 +109,22 @@ def test_a_new_start_reads_all_before_the_first_order(driver: Driver, lose_disk:
     for n in range(200):
         driver.send("prices", {"code": f"c{n}", "price": n})
     driver.send("orders", {"code": "c7", "n": 1})
+    set_price(driver, "c7", 1000)
     driver.restart(lose_disk=lose_disk)
     driver.send("orders", {"code": "c199", "n": 2})
-    assert told(driver) == [(1, 7), (2, 199)]
+    driver.send("orders", {"code": "c7", "n": 3})
+    assert told(driver) == [(1, 7), (2, 199), (3, 1000)]
+
+
+def test_what_came_while_nobody_was_there_has_the_newest_price(driver: Driver) -> None:
+    driver.send("orders", {"code": "a", "n": 1})
+    set_price(driver, "a", 1)
+    # The first two may have been told just before the worker ended, for all that is known.
+    for n, seconds in ((2, 9), (3, 9), (4, 11)):
+        driver._kafka.now = int((NOW + seconds) * 1000)
+        driver._kafka.put("orders", 0, b"a", b'{"code":"a","n":%d}' % n, [])
+    driver.restart()
+    assert told(driver) == [(1, None), (2, None), (3, None), (4, 1)]
 
 
 def test_what_is_no_value_is_left_out(driver: Driver, caplog: pytest.LogCaptureFixture) -> None:
@@ -147,15 +160,17 @@ def test_what_is_due_to_be_tried_again_comes_before_newer_prices() -> None:
     with Driver(service(missing=Verdict.LATER), now=NOW) as driver:
         driver.send("orders", {"code": "a", "n": 1})
         (partition,) = driver._pipeline.engine.partitions.values()
-        before = partition.pinned._offsets
+        before = partition.pinned._row.offsets
         driver.send("prices", {"code": "a", "price": 1})
-        fetched = Chunk(partition, [], partition.tag or 0)
+        driver._kafka.put("orders", 0, b"b", b"{}", [])
+        fetched = Chunk(partition, driver._kafka.records("orders", 0, 1), partition.tag or 0)
         driver._now += 11  # a worker before this one may have tried it, and crashed
         driver._runner.run(partition.pinned.move_on(fetched))
-        assert partition.pinned._offsets is before
+        assert partition.pinned._row.offsets is before
         driver._now -= 11
+        partition.pinned._moved = 0.0
         driver._runner.run(partition.pinned.move_on(fetched))
-        assert partition.pinned._offsets == {"prices": {0: 1}}
+        assert partition.pinned._row.offsets == {"prices": {0: 1}}
 
 
 async def test_files_are_replayed_with_a_reference(tmp_path: Path) -> None:
@@ -201,6 +216,7 @@ class Crashing:
 
     def order(self, codes: dict[int, str]) -> None:
         """Append orders, and work until all is done or a commit hangs."""
+        self.driver._kafka.now = int(self.driver._now * 1000)
         for n, code in codes.items():
             value = msgspec.json.encode({"code": code, "n": n})
             self.driver._kafka.put("orders", 0, code.encode(), value, [])
@@ -217,10 +233,11 @@ class Crashing:
 
 orders = st.tuples(st.just("order"), st.text("ab", min_size=1, max_size=6))
 changes = st.tuples(st.just("price"), st.sampled_from("ab"))
+waits = st.tuples(st.just("wait"), st.integers(0, 12))
 crashes = st.tuples(st.just("crash"), st.tuples(st.integers(0, 3), st.booleans(), st.booleans()))
 
 
-@given(steps=st.lists(orders | changes | crashes, max_size=25))
+@given(steps=st.lists(orders | changes | waits | crashes, max_size=25))
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_replay_finds_what_was_found_first(steps: list[tuple[str, Any]]) -> None:
     with Driver(service(), now=NOW) as driver:
@@ -232,6 +249,8 @@ def test_a_replay_finds_what_was_found_first(steps: list[tuple[str, Any]]) -> No
         for n, (what, how) in enumerate(steps):
             if what == "price":
                 newest[how] = set_price(driver, how, n if n % 5 else None)
+            elif what == "wait":
+                driver._now += how
             elif what == "crash":
                 commits, after, lose_disk = how
                 crashing.crash_at(commits, after=after)
