@@ -1,4 +1,4 @@
-"""What users do: sessions, conversions, and what each partition adds to the totals."""
+"""What users do: profiles, sessions, conversions, and what each partition adds to the totals."""
 
 from datetime import timedelta
 from functools import partial
@@ -10,11 +10,13 @@ from app.service import app, keep
 from app.settings import settings
 from models import totals
 from models.activity import EnrichedActivity, SalesTotals
-from models.users import Click, Purchase, SessionTotals, activity_session, conversion
+from models.users import Click, Purchase, SessionTotals, activity_session, conversion, latest, profile
+from tables.aggregates import LastN, Several
 from tables.joins import JoinTable, One, Pair
 from tables.once import OnceTable
 from tables.sessions import Session, SessionTable
 from tables.sketches import Distinct, TopN
+from tables.values import ValueTable
 from tables.windows import Window, WindowTable
 
 GRACE = settings().grace
@@ -22,6 +24,15 @@ DAY = timedelta(days=1)
 
 user_sessions = SessionTable(
     "sessions", gap=timedelta(minutes=30), value=SessionTotals(), grace=GRACE, keep=7 * DAY
+)
+profiles = ValueTable(
+    "profiles",
+    value=Several(
+        LastN("latest", 10, of=latest, at=lambda event: event.timestamp),
+        TopN("pages", 5, of=lambda event: event.page if event.action == "view" else None, capacity=100),
+        SessionTotals(),
+    ),
+    keep=30 * DAY,
 )
 clicks_and_purchases = JoinTable(
     "clicks-and-purchases",
@@ -48,7 +59,7 @@ views_of_pages = WindowTable(
 )
 # After a crash some events come again.
 taken = OnceTable("users-taken")
-keep(topics.activity_enriched, taken, user_sessions, clicks_and_purchases)
+keep(topics.activity_enriched, taken, profiles, user_sessions, clicks_and_purchases)
 keep(topics.activity_enriched, users_of_minutes, sales_of_days, views_of_pages)
 
 
@@ -57,6 +68,7 @@ async def users(batches: Batches[EnrichedActivity]) -> None:
     """Put each event into its user's session, and into what is counted over all users."""
     async for batch in batches:
         async with batch.commit() as out:
+            known = profiles.open(out, changed=partial(send_profile, out))
             sessions = user_sessions.open(out, closed=partial(send_session, out))
             conversions = clicks_and_purchases.open(
                 out, joined=partial(send_pair, out), alone_right=partial(send_purchase, out)
@@ -65,6 +77,7 @@ async def users(batches: Batches[EnrichedActivity]) -> None:
             sales = sales_of_days.open(out, changed=partial(send_sales, out))
             views = views_of_pages.open(out, closed=partial(send_pages, out))
             for event in taken.open(out).first(batch):
+                known.add(event.user_id, event, at=event.timestamp)
                 sessions.add(event.user_id, event, at=event.timestamp)
                 active.add(totals.ALL, event, at=event.timestamp)
                 if event.action == "view":
@@ -77,6 +90,11 @@ async def users(batches: Batches[EnrichedActivity]) -> None:
                     conversions.add_right(event.user_id, purchase, at=event.timestamp)
                 if event.action in ("purchase", "refund"):
                     sales.add(event.country or "unknown", event, at=event.timestamp)
+
+
+def send_profile(out: Out, user_id: str, result: dict[str, Any]) -> None:
+    """Tell the readers of `activity.profiles` what is known of a user."""
+    out.update(topics.activity_profiles, key=user_id, value=profile(user_id, result), of=user_id)
 
 
 def send_session(out: Out, session: Session) -> None:

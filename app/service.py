@@ -5,7 +5,7 @@ import logging
 import operator
 import socket
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import faust
 import uvloop
@@ -17,6 +17,7 @@ from app.application import App
 from app.engine.engine import Engine
 from app.engine.errors import DlqLimit
 from app.engine.log import KafkaLog
+from app.engine.reference import REPLACED_KEPT, Reference
 from app.engine.source import Replica, Source, State, Wiring
 from app.engine.transport import BatchSchema, Transport
 from app.engine.worker import Worker
@@ -30,6 +31,8 @@ from tables.replica import Replica as TableReplica
 from tables.state import FencedError
 from tables.state import State as TableState
 from tables.store import Store
+
+R = TypeVar("R", bound=faust.Record)
 
 # A commit of all tables is one record batch; a fetch must be able to carry it.
 COMMIT_BYTES = 8_000_000
@@ -215,6 +218,33 @@ def output_topic(
     return app.topic(name, value_type=record)
 
 
+def reference_topic(name: str, record: type[R], *, key: str) -> Reference[R]:
+    """Declare a compacted topic that each worker reads whole, for look-ups.
+
+    Args:
+        name: the topic's name; also its name for queries.
+        record: what its values are.
+        key: the Record's field that is the record's key.
+    """
+    conf = settings()
+    decoder = Decoder(record, max_bytes=conf.max_event_bytes, max_future=timedelta.max, time_field=None)
+    _declare(
+        conf.topic(name),
+        {
+            "cleanup.policy": "compact",
+            # What a replay looks up must still be there. Kafka counts from the record's time.
+            "min.compaction.lag.ms": _milliseconds(REPLACED_KEPT),
+            "message.timestamp.type": "LogAppendTime",
+        },
+    )
+    return Reference(name, conf.topic(name), key=key, decode=decoder.many)
+
+
+def refer(topic: faust.Topic, *references: Reference[Any]) -> None:
+    """Let the agent of a source topic look reference topics up: exactly, through crashes."""
+    app.engine.sources[topic.get_topic_name()].references.extend(references)
+
+
 def keep(topic: faust.Topic, *tables: Table) -> None:
     """Keep tables beside a source topic: what its agent changes in them is exact through crashes.
 
@@ -240,7 +270,7 @@ def _declare_state_log(name: str) -> None:
             # A worker that was paused may still write: its successor must find what it has to repair.
             "min.compaction.lag.ms": "3600000",
             # A worker that comes back must still find what was deleted in the meantime.
-            "delete.retention.ms": str(int(DELETIONS_KEPT.total_seconds() * 1000)),
+            "delete.retention.ms": _milliseconds(DELETIONS_KEPT),
         },
     )
 
@@ -252,10 +282,14 @@ def _state_log(topic: str) -> str:
 def _event_configs() -> dict[str, str]:
     return {
         "cleanup.policy": "delete",
-        "retention.ms": str(int(settings().retention.total_seconds() * 1000)),
+        "retention.ms": _milliseconds(settings().retention),
         # Kafka's retention goes by record time: with event time there, old events would be deleted at once.
         "message.timestamp.type": "LogAppendTime",
     }
+
+
+def _milliseconds(length: timedelta) -> str:
+    return str(int(length.total_seconds() * 1000))
 
 
 def _declare(name: str, configs: dict[str, Any]) -> None:

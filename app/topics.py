@@ -5,7 +5,7 @@ from datetime import timedelta
 from app.service import output_topic, source_topic
 from models.activity import ActivityEvent, EnrichedActivity, PageCount, PageTotal
 from models.totals import Partial, SalesPerDay, TopPages, UsersPerMinute
-from models.users import ActivitySession, Conversion
+from models.users import ActivitySession, Conversion, Profile
 
 activity_raw = source_topic(
     "activity.raw", ActivityEvent, key="user_id", dead_letters="activity.dead-letters"
@@ -25,6 +25,7 @@ activity_enriched_dead_letters = output_topic(
     "activity.enriched.dead-letters", copartitioned=True, max_bytes=2_000_000
 )
 activity_late = output_topic("activity.late", copartitioned=True, max_bytes=2_000_000)
+activity_profiles = output_topic("activity.profiles", Profile, copartitioned=True)
 activity_sessions = output_topic("activity.sessions", ActivitySession, copartitioned=True)
 activity_conversions = output_topic("activity.conversions", Conversion, copartitioned=True)
 activity_partials = source_topic(

@@ -77,6 +77,13 @@ class PageTotal(faust.Record):
     views: int
 
 
+class PageViews(faust.Record):
+    """How often a page was seen."""
+
+    page: str
+    views: int
+
+
 class SalesTotal(msgspec.Struct, array_like=True):
     """Sales in one window.
 
@@ -124,6 +131,7 @@ class SalesTotals:
 _Enriched = twin(EnrichedActivity)
 _PageCount = twin(PageCount)
 _PageTotal = twin(PageTotal)
+_PageViews = twin(PageViews)
 
 
 def risk_level(amount: float | None) -> RiskLevel:
@@ -160,3 +168,8 @@ def page_count(page: str, start: int, end: int, *, partition: int, views: int, v
 def page_total(page: str, start: int, end: int, views: int) -> PageTotal:
     """Make the record of a window of the page views over all partitions."""
     return _PageTotal(page, start, end, views)
+
+
+def page_views(top: list[dict[str, Any]]) -> list[PageViews]:
+    """Make the records of the pages seen most; `top` has items and weights."""
+    return [_PageViews(one["item"], one["weight"]) for one in top]

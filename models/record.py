@@ -131,14 +131,14 @@ class Decoder(Generic[R]):
     """Decode and check values of one Record.
 
     Args:
-        record: the Record that the values are of; its field `time_field` is the event time.
+        record: the Record that the values are of.
         max_bytes: size of the largest value.
         max_future: how far an event time may be ahead of the broker's time.
-        time_field: name of the field with the event time.
+        time_field: name of the field with the event time; None if it has none.
     """
 
     def __init__(
-        self, record: type[R], *, max_bytes: int, max_future: timedelta, time_field: str = "timestamp"
+        self, record: type[R], *, max_bytes: int, max_future: timedelta, time_field: str | None = "timestamp"
     ) -> None:
         self.record = record
         self.max_bytes = max_bytes
@@ -173,11 +173,12 @@ class Decoder(Generic[R]):
                         setattr(event, name, seconds)
                 except (msgspec.ValidationError, ValueError):
                     event = self._twin(*msgspec.structs.astuple(self._decode_slowly(value)))  # type: ignore[arg-type] # as above
-                ahead = getattr(event, time_field) - record.timestamp / 1000
-                if ahead > self.max_future:
-                    raise Invalid(
-                        "impossible-time", f"The event time is {ahead / 3600:.1f} hours in the future."
-                    )
+                if time_field is not None:
+                    ahead = getattr(event, time_field) - record.timestamp / 1000
+                    if ahead > self.max_future:
+                        raise Invalid(
+                            "impossible-time", f"The event time is {ahead / 3600:.1f} hours in the future."
+                        )
                 append(event)
             except Invalid as exc:
                 append(exc)

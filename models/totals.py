@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import faust
 
-from models.activity import SalesTotal
+from models.activity import PageViews, SalesTotal, page_views
 from models.record import twin
 
 Total = Literal["users-per-minute", "sales-per-day", "top-pages"]
@@ -59,13 +59,6 @@ class SalesPerDay(faust.Record):
     final: bool
 
 
-class PageViews(faust.Record):
-    """How often a page was seen."""
-
-    page: str
-    views: int
-
-
 class TopPages(faust.Record):
     """The pages that were seen most in five minutes of event time, told once.
 
@@ -85,7 +78,6 @@ ALL = "all"
 _Partial = twin(Partial)
 _UsersPerMinute = twin(UsersPerMinute)
 _SalesPerDay = twin(SalesPerDay)
-_PageViews = twin(PageViews)
 _TopPages = twin(TopPages)
 
 
@@ -106,5 +98,4 @@ def sales_per_day(country: str, start: int, end: int, result: dict[str, Any], *,
 
 def top_pages(start: int, end: int, result: dict[str, Any]) -> TopPages:
     """Make the record of five minutes."""
-    pages = [_PageViews(one["item"], one["weight"]) for one in result["pages"]]
-    return _TopPages(start, end, pages, result["pages_error"])
+    return _TopPages(start, end, page_views(result["pages"]), result["pages_error"])

@@ -5,7 +5,7 @@ from typing import Any
 import faust
 import msgspec
 
-from models.activity import ActivityEvent
+from models.activity import Action, ActivityEvent, PageViews, page_views
 from models.record import twin
 
 
@@ -51,6 +51,35 @@ class Conversion(faust.Record):
     click_id: str | None = None
     clicked: float | None = None
     page: str | None = None
+
+
+class Latest(faust.Record):
+    """One of the last things that a user did; `timestamp` in seconds since the epoch."""
+
+    action: Action
+    timestamp: float
+    page: str | None = None
+
+
+class Profile(faust.Record):
+    """What a user did so far, and lately.
+
+    Attributes:
+        latest: the last ten things, the newest first.
+        pages: the five pages seen most.
+        events: number of events.
+        views: number of pages seen.
+        purchases: number of purchases.
+        amount: purchases less refunds, in the currencies' units.
+    """
+
+    user_id: str
+    latest: list[Latest]
+    pages: list[PageViews]
+    events: int
+    views: int
+    purchases: int
+    amount: float
 
 
 class Click(msgspec.Struct, array_like=True):
@@ -116,6 +145,8 @@ class SessionTotals:
 
 _ActivitySession = twin(ActivitySession)
 _Conversion = twin(Conversion)
+_Latest = twin(Latest)
+_Profile = twin(Profile)
 
 
 def activity_session(user_id: str, start: float, end: float, totals: dict[str, Any]) -> ActivitySession:
@@ -127,3 +158,21 @@ def conversion(user_id: str, purchase: Purchase, click: Click | None = None) -> 
     """Make the record of a purchase, and of a click before it."""
     bought = (user_id, purchase.event_id, purchase.purchased, purchase.amount)
     return _Conversion(*bought) if click is None else _Conversion(*bought, *msgspec.structs.astuple(click))
+
+
+def latest(event: ActivityEvent) -> Latest:
+    """Keep of an event what a profile shows."""
+    return _Latest(event.action, event.timestamp, event.page)
+
+
+def profile(user_id: str, result: dict[str, Any]) -> Profile:
+    """Make the record of a user; `result` has its fields."""
+    return _Profile(
+        user_id,
+        result["latest"],
+        page_views(result["pages"]),
+        result["events"],
+        result["views"],
+        result["purchases"],
+        result["amount"],
+    )

@@ -2,10 +2,13 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import click
+import msgspec
 
 from app.commands.files import files_argument, limit_option, mapping_option
+from app.engine.reference import Reference
 from app.memory.pipeline import AgentFailedError
 from app.settings import settings
 from app.sources.loading import Loading
@@ -22,7 +25,16 @@ from app.sources.loading import Loading
     help="Folder for what the topics would have got; made if it is missing, and empty before.",
 )
 @limit_option
-def command(*, files: tuple[Path, ...], mapping: str, folder: Path, limit: int | None) -> None:
+@click.option(
+    "--reference",
+    "references",
+    multiple=True,
+    metavar="TOPIC=FILE",
+    help="A reference topic's values, one JSON object a line; without it the topic is empty.",
+)
+def command(
+    *, files: tuple[Path, ...], mapping: str, folder: Path, limit: int | None, references: tuple[str, ...]
+) -> None:
     """Run the agents over the events of FILES, and write what their topics would have got.
 
     The same agents, tables and engine as in a worker, without Kafka: order and duplicates go by the same
@@ -38,6 +50,7 @@ def command(*, files: tuple[Path, ...], mapping: str, folder: Path, limit: int |
 
     if folder.exists() and any(folder.iterdir()):
         raise click.ClickException(f"{folder} is not empty: give a folder that is, or none that is there")
+    known = {of.topic: values for of, values in map(_reference, references)}
     folder.mkdir(parents=True, exist_ok=True)
     loading = Loading(files, mapping, limit)
     try:
@@ -48,6 +61,7 @@ def command(*, files: tuple[Path, ...], mapping: str, folder: Path, limit: int |
                 source=settings().topic("activity.raw"),
                 partitions=settings().partitions,
                 folder=folder,
+                references=known,
             )
         )
     except AgentFailedError as exc:
@@ -58,3 +72,29 @@ def command(*, files: tuple[Path, ...], mapping: str, folder: Path, limit: int |
         click.echo(f"  {count:,} records in {folder / topic}.ndjson")
     if loading.error is not None:
         raise click.ClickException(str(loading.error))
+
+
+def _reference(text: str) -> tuple[Reference[Any], list[tuple[bytes, bytes]]]:
+    """Read a reference topic's values.
+
+    Raises:
+        ClickException: there is no such topic or file, or a line is no such value.
+    """
+    from app.main import app  # noqa: PLC0415 (as above)
+
+    name, _, file = text.partition("=")
+    there = app.engine.references.declared
+    if name not in there:
+        names = ", ".join(sorted(there)) or "none"
+        raise click.ClickException(f"the agents refer to no topic {name!r}; there are: {names}")
+    try:
+        lines = Path(file).read_bytes().splitlines()
+    except OSError as exc:
+        raise click.ClickException(f"{file}: {exc.strerror}") from None
+    key, values = there[name].key, []
+    for number, line in enumerate(lines, 1):
+        try:
+            values.append((str(msgspec.json.decode(line)[key]).encode(), line))
+        except (msgspec.DecodeError, KeyError, TypeError):
+            raise click.ClickException(f"{file}: line {number} is no object with a {key!r}") from None
+    return there[name], values

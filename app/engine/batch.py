@@ -123,6 +123,7 @@ class _Commit(AbstractAsyncContextManager[Out]):
         owner, batch, chunk = self._owner, self._batch, self._chunk
         if chunk.watermark is not None:
             await owner.committed_all()  # the plan, too
+        await owner.pinned.move_on(chunk)
         records = owner.begin(chunk)
         out = batch._out = Out(owner)
         if records:

@@ -264,6 +264,7 @@ class Consumer(driver.Consumer):
         await super().on_stop()
         await self.engine.release()
         await self.engine.standbys.close()
+        await self.engine.references.close()
 
 
 async def _arrival(fetcher: Any, seconds: float) -> bool:

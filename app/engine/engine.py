@@ -16,7 +16,8 @@ from app.engine.batch import Chunk
 from app.engine.errors import DlqLimit, ErrorPolicy
 from app.engine.forward import Forward
 from app.engine.partition import Partition
-from app.engine.restore import begin
+from app.engine.reference import References
+from app.engine.restore import begin, end
 from app.engine.source import Source, State, Wiring
 from app.engine.standby import Standbys
 from app.engine.watchdog import end_within
@@ -26,6 +27,10 @@ logger = logging.getLogger(__name__)
 # Partitions commit at multiples of it: small batches share a commit, and the commits of all partitions share
 # requests. Their outputs do not wait.
 COMMIT_SECONDS = 0.025
+# Partitions look reference topics up as of a newer moment at most so often.
+REFERENCE_SECONDS = 1.0
+# After a crash they do not for events that Kafka got up to so long after the last ones.
+LEASE_SECONDS = 10.0
 # A rebalance waits for all workers: what is under way gets this long, then it is processed again.
 DRAIN_SECONDS = 5.0
 # A worker that ends by itself, because something has failed, has nothing to wait for.
@@ -56,6 +61,9 @@ class Engine:
         followed: the partitions that the group wants this worker to be a standby of.
         standbys: the copies that it keeps of them.
         forward: tells other topics how far the partitions have come.
+        references: the copies that it keeps of reference topics.
+        reference_seconds: time between two steps of a partition to a newer state of them.
+        lease_seconds: how far ahead a partition says which events it will look up for.
         commit_seconds: at the multiples of it partitions commit; 0 for at once.
         clock: tells the time, seconds since the epoch.
         fresh: when its copies of partitions that it has owned were last known to be current, seconds since
@@ -81,6 +89,9 @@ class Engine:
         self.followed: set[tuple[str, int]] = set()
         self.standbys = Standbys(self)
         self.forward = Forward(self)
+        self.references = References(self)
+        self.reference_seconds = REFERENCE_SECONDS
+        self.lease_seconds = LEASE_SECONDS
         self.fresh: dict[TP, float] = {}
         self._owned: set[TP] = set()
         self.wiring = wiring
@@ -144,6 +155,10 @@ class Engine:
     async def begin(self, source: TopicPartition, state: State) -> int | None:
         """Return the source's offset to go on from; see `app.engine.restore.begin`."""
         return await begin(self.bootstrap, source, state)
+
+    async def end(self, source: TopicPartition) -> int:
+        """Return the offset after a source partition's last record."""
+        return await end(self.bootstrap, source)
 
     async def rewind(self, topic: str, number: int, offset: int | None) -> tuple[int, int]:
         """Fetch a partition from an offset on (None: from where its group has committed).

@@ -50,6 +50,17 @@ class Reader:
     def __init__(self, client: AIOKafkaClient) -> None:
         self._client = client
 
+    async def partitions(self, topic: str) -> list[TopicPartition]:
+        """Return the partitions of a topic, in order.
+
+        Raises:
+            KafkaError: Kafka does not tell for `PATIENCE_SECONDS`.
+        """
+        began = time.monotonic()
+        while not (numbers := self._client.cluster.partitions_for_topic(topic)):
+            await self._wait(None, began)
+        return [TopicPartition(topic, number) for number in sorted(numbers)]
+
     async def offsets(self, partitions: Iterable[TopicPartition], which: int) -> dict[TopicPartition, int]:
         """Return the `EARLIEST` or `LATEST` offset of partitions.
 

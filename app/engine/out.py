@@ -68,6 +68,7 @@ class Out:
         watermarks: for each event of the batch, the watermark up to and with it; then those that it moves
             to behind them.
         cache: see `tables.table.Out`.
+        pinned: how reference topics are looked up.
         updates: what `update` was called for.
     """
 
@@ -83,6 +84,7 @@ class Out:
         self.serial = self._first = owner.applied
         self.watermark = owner.watermark
         self.cache = owner.state.cache
+        self.pinned = owner.pinned
         self.index = -1
         self.watermarks: list[float] = []
         self._moves: tuple[int, list[float]] = (0, [])

@@ -15,6 +15,7 @@ from app.engine.batch import Chunk, Out
 from app.engine.errors import ErrorPolicy, Flood
 from app.engine.idle import ROW, Idle
 from app.engine.out import Updates, flush_updates
+from app.engine.pinned import Pinned
 from app.engine.restore import HopelessError, restore
 from app.engine.source import ConsumerRecord, Source, State
 from app.engine.staged import Staged, forget
@@ -45,6 +46,7 @@ class Partition:
         applied: number of events that were accepted.
         upstream: what the partitions that fill it have told; see `app.engine.upstream`.
         trouble: events that are none, that fail, and that wait.
+        pinned: as of when it looks reference topics up.
         limit: the largest number of records in a chunk.
     """
 
@@ -63,6 +65,7 @@ class Partition:
         policy = engine.policies.get(source.topic, ErrorPolicy())
         self.trouble = Trouble(self.name, policy, engine.dlq_limit, engine.clock)
         self.limit = limit
+        self.pinned = Pinned(self)
         self._silence = Idle(source.idle, engine.clock)
         self._chunks: deque[Chunk] = deque()
         self._queue: deque[Staged] = deque()
@@ -82,8 +85,10 @@ class Partition:
 
     @property
     def progress(self) -> int | None:
-        """Offset in the state log that a restore has come to; None if there is none under way."""
-        return self.state.progress.next if self.committed is None and hasattr(self, "state") else None
+        """What a restore has come to: an offset in the state log; None if there is none under way."""
+        if hasattr(self, "state"):
+            return self.state.progress.next if self.committed is None else None
+        return self.pinned.progress
 
     @property
     def reached(self) -> float | None:
@@ -282,6 +287,7 @@ class Partition:
 
     async def _acquire(self) -> None:
         began = time.monotonic()
+        await self.pinned.wait()
         if not hasattr(self, "state"):
             self.state = self.engine.wiring.open_state(self.source, self.number)
         await restore(self.name, self.state, self.engine.restore_seconds)
@@ -294,6 +300,7 @@ class Partition:
             await self.state.commit(
                 wiring.new_changes(), wiring.position({topic: self.accepted}, 0.0, 0, (0, 0, 0))
             )
+        await self.pinned.load()
         self.committed = self.accepted
         self.watermark, self.applied = position.watermark, position.applied
         self.trouble.flood = Flood(*position.flood)

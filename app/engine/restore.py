@@ -88,3 +88,9 @@ async def begin(bootstrap: str, source: TopicPartition, state: State) -> int | N
             first - 1,
         )
     return max(stored, first)
+
+
+async def end(bootstrap: str, source: TopicPartition) -> int:
+    """Return the offset after a partition's last record."""
+    async with connect(bootstrap, [source.topic]) as reader:
+        return (await reader.offsets([source], LATEST))[source]

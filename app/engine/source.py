@@ -133,6 +133,7 @@ class Source:
         behind: name of the source topic whose agent sends the records of this one: the watermark comes from
             its partitions, not from the event times; see `app.engine.upstream`. None for a topic of its own.
         tables: the tables that its agent changes.
+        references: the reference topics that its agent looks up.
     """
 
     topic: str
@@ -145,6 +146,7 @@ class Source:
     idle: float | None = None
     behind: str | None = None
     tables: list[Any] = field(default_factory=list)
+    references: list[Any] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -92,8 +92,8 @@ class Driver:
 
         Args:
             topic: its name as it is declared, without a prefix.
-            value: bytes as they are, or anything that is JSON.
-            key: the record's key; None for the field of the value that is the source's key.
+            value: bytes as they are, anything that is JSON, or None to delete a key.
+            key: the record's key; None for the field of the value that is the topic's key.
             partition: None for that of the key.
             headers: the record's headers.
 
@@ -102,8 +102,8 @@ class Driver:
         """
         name = settings().topic(topic)
         raw = value if value is None or isinstance(value, bytes) else msgspec.json.encode(value)
-        if key is None and isinstance(value, dict) and name in self._pipeline.engine.sources:
-            key = value.get(self._pipeline.engine.sources[name].key)
+        if key is None and isinstance(value, dict) and (field := self._key_field(name)):
+            key = value.get(field)
         code = None if key is None else str(key).encode()
         if partition is None:
             partition = 0 if code is None else partition_for(code, self._kafka.partitions)
@@ -145,6 +145,11 @@ class Driver:
         if lose_disk:
             self._disks.clear()
         self._runner.run(self._restart())
+
+    def _key_field(self, topic: str) -> str | None:
+        engine = self._pipeline.engine
+        known = engine.sources | {one.topic: one for one in engine.references.declared.values()}
+        return known[topic].key if topic in known else None
 
     def _readers(self, source: Source) -> list[Any]:
         return [

@@ -12,6 +12,7 @@ from faust.types import TP
 from app.engine.batch import Batch, Chunk
 from app.engine.engine import Engine
 from app.engine.partition import Partition
+from app.engine.reference import Copy, References
 from app.engine.source import Source, State
 from app.memory.kafka import MemoryKafka
 
@@ -23,7 +24,28 @@ class AgentFailedError(Exception):
     """The worker would have ended: an agent has failed beyond its error policy."""
 
 
+class _References(References):
+    """Copies that are read when `follow` is called."""
+
+    def __init__(self, engine: Engine, kafka: MemoryKafka) -> None:
+        super().__init__(engine)
+        self._kafka = kafka
+
+    def read(self, copy: Copy) -> None:
+        topic = copy.reference.topic
+        for number in range(self._kafka.partitions):
+            records = self._kafka.records(topic, number, copy.next.get(number, 0))
+            copy.apply(number, records, self._kafka.end(topic, number))
+        copy.ready.set()
+
+    def follow(self) -> None:
+        for copy in self.copies.values():
+            self.read(copy)
+
+
 class _Engine(Engine):
+    references: _References
+
     def __init__(
         self, engine: Engine, kafka: MemoryKafka, open_state: Callable[[Source, int], State]
     ) -> None:
@@ -37,7 +59,8 @@ class _Engine(Engine):
         )
         self.sources, self.policies = engine.sources, engine.policies
         self.copartitioned = engine.copartitioned
-        self.commit_seconds = 0.0
+        self.references = _References(self, kafka)
+        self.commit_seconds = self.reference_seconds = 0.0
         self._kafka = kafka
         self._tag = 0
 
@@ -48,6 +71,9 @@ class _Engine(Engine):
     async def begin(self, source: TopicPartition, state: State) -> int | None:
         offsets: dict[str, int] = state.position.offsets
         return offsets.get(source.topic)
+
+    async def end(self, source: TopicPartition) -> int:
+        return self._kafka.end(source.topic, source.partition)
 
     async def rewind(self, topic: str, number: int, offset: int | None) -> tuple[int, int]:  # noqa: ARG002 (records are read by position)
         self._tag += 1
@@ -106,6 +132,7 @@ class Pipeline:
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         await self.engine.release()
+        await self.engine.references.close()
 
     async def settle(self) -> None:
         """Process until nothing is left to do.
@@ -131,6 +158,7 @@ class Pipeline:
     async def _step(self) -> bool:
         """Give each partition what it has not had; return whether any may still have something to do."""
         busy = False
+        self.engine.references.follow()
         for tp, partition in self.engine.partitions.items():
             due = partition.due()
             if due is not None:

@@ -3,7 +3,7 @@
 import tempfile
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
@@ -75,7 +75,13 @@ def _line(partition: int, record: Any) -> bytes:
 
 
 async def replay(
-    app: Any, records: Iterable[Record], *, source: str, partitions: int, folder: Path
+    app: Any,
+    records: Iterable[Record],
+    *,
+    source: str,
+    partitions: int,
+    folder: Path,
+    references: Mapping[str, Iterable[tuple[bytes, bytes]]] | None = None,
 ) -> Counter[str]:
     """Run the agents over records, to their end, and close all windows.
 
@@ -85,6 +91,7 @@ async def replay(
         source: name of that topic.
         partitions: of every topic: order, duplicates and windows go by them, as in Kafka.
         folder: where the topics' records go, one a line, as JSON: partition, key, value, headers.
+        references: keys and values of reference topics, by their names in Kafka.
 
     Returns:
         Number of records of each topic.
@@ -93,6 +100,10 @@ async def replay(
         AgentFailedError: an agent has failed beyond its error policy.
     """
     kafka = MemoryKafka(partitions)
+    known = references or {}
+    for topic, values in known.items():
+        for key, value in values:
+            kafka.put(topic, partition_for(key, partitions), key, value, ())
     left = iter(records)
     with tempfile.TemporaryDirectory(prefix="millrace-replay-") as disk, _Files(folder) as files:
 
@@ -103,7 +114,7 @@ async def replay(
         def write() -> None:
             for topic in kafka.topics():
                 for partition in range(partitions):
-                    if topic != source:
+                    if topic != source and topic not in known:
                         files.write(topic, partition, kafka.records(topic, partition))
                     kafka.drop(topic, partition)
 

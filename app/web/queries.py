@@ -5,10 +5,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from rocksdict import DbClosedError
 
 from app.engine.engine import Engine
 from app.engine.partition import Partition
+from app.engine.reference import Reference
 from app.engine.source import State
 from app.web.problems import ProblemError
 from models.record import event_time
@@ -89,9 +91,12 @@ async def ask(engine: Engine, name: str, key: str, rows: Range) -> dict[str, Any
     Raises:
         ProblemError: no such table or key, or its partitions are not here (yet).
     """
-    known = tables(engine)
+    known, looked_up = tables(engine), engine.references.declared
+    if name in looked_up:
+        return _look_up(engine, looked_up[name], key)
     if name not in known:
-        raise ProblemError(404, f"There is no table {name!r}; there are {', '.join(sorted(known))}.")
+        names = ", ".join(sorted([*known, *looked_up]))
+        raise ProblemError(404, f"There is no table {name!r}; there are {names}.")
     topic, table = known[name]
     found = readers(engine, topic)
     if not found:
@@ -111,3 +116,38 @@ async def ask(engine: Engine, name: str, key: str, rows: Range) -> dict[str, Any
         "as_of": iso(max(reader.watermark for reader in found)),
         "partitions": {"held": held, "of": engine.app.conf.topic_partitions},
     }
+
+
+def _look_up(engine: Engine, reference: Reference[Any], key: str) -> dict[str, Any]:
+    copy = engine.references.copies.get(reference.topic)
+    if copy is None or not copy.ready.is_set():
+        raise ProblemError(503, f"{reference.topic} is not read on this worker (yet).", RETRY)
+    found = copy.newest(key)
+    if found is None or found.value is None:
+        raise ProblemError(404, f"{key!r} is not in the reference topic {reference.name!r}.")
+    return {
+        "table": reference.name,
+        "key": key,
+        "value": msgspec.to_builtins(found.value),
+        "partition": found.partition,
+        "offset": found.offset,
+    }
+
+
+def reference_info(engine: Engine, reference: Reference[Any]) -> dict[str, Any]:
+    """Return what there is to say of this worker's copy of a reference topic."""
+    copy = engine.references.copies.get(reference.topic)
+    shown: dict[str, Any] = {
+        "name": reference.name,
+        "kind": "reference topic",
+        "source": reference.topic,
+        "query": f"/tables/{reference.name}/{{key}}",
+    }
+    if copy is not None:
+        shown |= {
+            "ready": copy.ready.is_set(),
+            "keys": copy.keys,
+            "invalid": copy.invalid,
+            "partitions": [{"partition": p, "offset": offset} for p, offset in sorted(copy.next.items())],
+        }
+    return shown

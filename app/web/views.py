@@ -6,7 +6,7 @@ from faust.web import Request, Response, Web
 
 from app.service import app
 from app.settings import settings
-from app.web.queries import ask, readers, ready, rows_of, tables
+from app.web.queries import ask, readers, ready, reference_info, rows_of, tables
 from tables.table import iso
 
 
@@ -40,6 +40,7 @@ async def list_tables(web: Web, request: Request) -> Response:  # noqa: ARG001 (
                 }
                 for name, (topic, table) in sorted(tables(engine).items())
             ]
+            + [reference_info(engine, one) for _, one in sorted(engine.references.declared.items())]
         }
     )
 

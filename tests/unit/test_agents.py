@@ -115,6 +115,26 @@ def test_a_session_is_told_when_it_is_over(driver: Driver) -> None:
     assert late[b"sessions"].headers["late-by"] == b"540.000"
 
 
+def test_a_profile_has_what_a_user_did(driver: Driver) -> None:
+    for n in range(12):
+        driver.send("activity.raw", event(f"view-{n}", START + n, action="view", page=f"/{n % 3}"))
+    driver.send("activity.raw", event("bought", START + 5.5, action="purchase", amount=0.1))
+    driver.restart(lose_disk=True)
+    driver.send("activity.raw", event("again", START + 20, action="purchase", amount=0.2))
+    profile = driver.read("activity.profiles")[-1].value
+    pages = [{"page": "/0", "views": 4}, {"page": "/1", "views": 4}, {"page": "/2", "views": 4}]
+    assert profile["latest"][:2] == [
+        {"action": "purchase", "timestamp": START + 20, "page": None},
+        {"action": "view", "timestamp": START + 11, "page": "/2"},
+    ]
+    assert [one["timestamp"] - START for one in profile["latest"]] == [20, 11, 10, 9, 8, 7, 6, 5.5, 5, 4]
+    assert profile["pages"] == pages
+    assert (profile["events"], profile["views"], profile["purchases"], profile["amount"]) == (14, 12, 2, 0.3)
+    answer = driver.query("profiles", "u")
+    assert answer is not None
+    assert answer["value"]["latest"][0]["timestamp"] == START + 20
+
+
 def test_a_purchase_is_told_with_the_clicks_before_it(driver: Driver) -> None:
     driver.send("activity.raw", event("click-1", action="click", page="/a"))
     driver.send("activity.raw", event("bought", START + 1800, action="purchase", amount=2.5))

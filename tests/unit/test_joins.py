@@ -18,6 +18,13 @@ BEFORE, AFTER = 5, 20
 slow = settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 sides = st.lists(st.sampled_from([LEFT, LEFT, RIGHT, RIGHT, LEFT + RIGHT]), min_size=1, max_size=7)
 
+# Many lie at the very ends of each other's reach.
+coarse = st.lists(
+    st.builds(Event, st.sampled_from("ab"), st.integers(0, 20).map(lambda n: n * 5.0), st.integers(-9, 9)),
+    max_size=40,
+)
+events_to_join = events_of_a_partition | coarse
+
 
 def tenths(seconds: float) -> int:
     return round(seconds * 10)
@@ -75,7 +82,7 @@ class Expected:
             self.alone += [(offset, held.side, held.one) for held in done if not held.joined]
 
 
-@given(events=events_of_a_partition, pattern=sides, how=cuts, grace=st.sampled_from([0, 10, 60]))
+@given(events=events_to_join, pattern=sides, how=cuts, grace=st.sampled_from([0, 10, 60]))
 @slow
 async def test_partners_find_each_other_once(
     events: list[Event],
@@ -142,7 +149,7 @@ def _check_rows(table: Any, runner: Runner, wanted: Expected) -> None:
     assert sorted(key[len(b"j\1") + 8 :] for key in finders) == rows
 
 
-@given(events=events_of_a_partition, how=cuts)
+@given(events=events_to_join, how=cuts)
 @slow
 async def test_nothing_stays_when_all_is_settled(
     events: list[Event], how: Cuts, tmp_path_factory: pytest.TempPathFactory

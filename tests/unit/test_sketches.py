@@ -55,10 +55,10 @@ async def told(
     async for commit in runner.run(events, lambda event: event.time, how):
 
         def closed(window: Any, commit: Any = commit) -> None:
-            final.append((commit.offset, window))
+            final.append((commit.offset, window.key, window.start, window.result))
 
         def changed(window: Any, commit: Any = commit) -> None:
-            current[commit.offset, window.key, window.start] = window
+            current[commit.offset, window.key, window.start] = window.result
 
         opened = table.open(commit, changed=changed, closed=closed)
         for event in commit:
@@ -89,9 +89,9 @@ async def test_a_window_holds_its_events_one_after_the_other(
 ) -> None:
     table = WindowTable("t", size=60 * SECOND, value=everything)
     _, current = await told(table, events, how, Runner(tmp_path_factory.mktemp("sketches"), table))
-    for (offset, key, start), window in current.items():
+    for (offset, key, start), shown in current.items():
         held = [event for event in events[: offset + 1] if event.key == key and 0 <= event.time - start < 60]
-        assert window.result == result(everything, held)
+        assert shown == result(everything, held)
 
 
 numbers = st.lists(st.integers(-30, 30) | st.floats(-1e6, 1e6), max_size=200)
