@@ -8,6 +8,8 @@ from typing import Any
 Event = dict[str, Any]
 
 GAP = 30 * 60
+FORGOTTEN = 30 * 86400
+LATEST = 10
 
 
 def sessions(events: Iterable[Event]) -> list[dict[str, Any]]:
@@ -33,6 +35,34 @@ def sessions(events: Iterable[Event]) -> list[dict[str, Any]]:
                 }
             )
     return sorted(found, key=lambda one: (one["user_id"], one["start"]))
+
+
+def profiles(events: Iterable[Event]) -> list[dict[str, Any]]:
+    """Return the last record of `activity.profiles` of each user, of events in the order of their times."""
+    of: dict[str, list[Event]] = defaultdict(list)
+    for one in events:
+        known = of[one["user_id"]]
+        if known and one["timestamp"] - max(old["timestamp"] for old in known) >= FORGOTTEN:
+            known.clear()
+        known.append(one)
+    found = []
+    for user, stretch in of.items():
+        latest = sorted(stretch, key=lambda one: one["timestamp"])[: -LATEST - 1 : -1]
+        pages = Counter(one["page"] for one in stretch if one["action"] == "view" and one.get("page"))
+        found.append(
+            {
+                "user_id": user,
+                "latest": [
+                    {name: one.get(name) for name in ("action", "timestamp", "page")} for one in latest
+                ],
+                "pages": _top(pages, 5),
+                "events": len(stretch),
+                "views": sum(one["action"] == "view" for one in stretch),
+                "purchases": sum(one["action"] == "purchase" for one in stretch),
+                "amount": _money(stretch),
+            }
+        )
+    return found
 
 
 def conversions(events: Iterable[Event]) -> list[dict[str, Any]]:
@@ -102,14 +132,16 @@ def top_pages(events: Iterable[Event], count: int = 10) -> list[dict[str, Any]]:
         {
             "window_start": start,
             "window_end": start + 300,
-            "pages": [
-                {"page": page, "views": seen}
-                for page, seen in sorted(pages.items(), key=lambda item: (-item[1], item[0]))[:count]
-            ],
+            "pages": _top(pages, count),
             "error": 0,
         }
         for start, pages in sorted(views.items())
     ]
+
+
+def _top(pages: Counter[str], count: int) -> list[dict[str, Any]]:
+    ordered = sorted(pages.items(), key=lambda item: (-item[1], item[0]))
+    return [{"page": page, "views": seen} for page, seen in ordered[:count]]
 
 
 def _start(event: Event, size: int) -> int:

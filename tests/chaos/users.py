@@ -60,6 +60,10 @@ class Users(Activity):
             report.doubled += (told - right[topic]).total()
             for text in [*(right[topic] - told), *(told - right[topic])]:
                 report.compare(topic, text in told, text in right[topic])
+        known = {json.loads(text)["user_id"]: text for text in map(_text, truth.profiles(_in_time(events)))}
+        newest = _newest(service.read("activity.profiles"))
+        for user in known.keys() | newest.keys():
+            report.compare(f"profile of {user}", newest.get(user), known.get(user))
         report.more["final"] = sum(counts.total() for counts in right.values())
         for topic in ("activity.late", "activity.partials.late"):
             report.compare(topic, len(service.read(topic)), 0)
@@ -68,6 +72,20 @@ class Users(Activity):
 def _last(user: str) -> Record:
     event = {"event_id": user, "user_id": user, "action": "login", "timestamp": LATER}
     return Record(user.encode(), json.dumps(event).encode(), LATER)
+
+
+def _in_time(events: list[truth.Event]) -> list[truth.Event]:
+    return sorted(events, key=lambda one: one["timestamp"])
+
+
+def _newest(records: Iterable[Any]) -> dict[str, str]:
+    """Return the newest value of each key: a frozen worker may send old ones late."""
+    newest: dict[str, tuple[int, str]] = {}
+    for record in records:
+        offset = int(dict(record.headers)["origin"].rpartition(b"/")[2])
+        key = record.key.decode()
+        newest[key] = max(newest.get(key, (-1, "")), (offset, _text(json.loads(record.value))))
+    return {key: text for key, (_, text) in newest.items()}
 
 
 def _final(service: Service, topic: str) -> Counter[str]:

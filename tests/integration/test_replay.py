@@ -23,6 +23,7 @@ FILES = {"retail": "retail_*.csv.gz", "access-log": "*access*.log.gz"}
 KILLS = 5
 SETTINGS = {"MILLRACE_AGENTS": "activity,page_totals,users,totals"}
 RIGHT = {
+    "activity.profiles": truth.profiles,
     "activity.sessions": truth.sessions,
     "activity.conversions": truth.conversions,
     "activity.users-per-minute": truth.users_per_minute,
@@ -43,6 +44,8 @@ def compared(topic: str, lines: Iterable[tuple[str | None, bytes]]) -> list[Line
     told = [(key, raw.decode()) for key, raw in lines if key is None or not key.startswith("last-")]
     if topic in TOTALS:
         told = [(key, raw) for key, raw in told if json.loads(raw).get("final", True)]
+    if topic == "activity.profiles":
+        return sorted(dict(told).items())
     if topic != "activity.page-totals":
         return sorted(told)
     newest: dict[tuple[str, int], Line] = {}
