@@ -15,7 +15,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import msgspec
 
 from tables.replica import Changes
-from tables.table import Out, Range, Reader, iso, whole_seconds
+from tables.table import Out, Range, Reader, due_keys, iso, whole_seconds
 
 L = TypeVar("L")
 R = TypeVar("R")
@@ -116,8 +116,8 @@ class JoinTable(Generic[L, R]):
         self._prefix = f"{name}\0".encode()
         self.late_key = self._prefix + b"t"
         # Rows that find what is due.
-        self._due = f"{name}\1".encode()
-        self.derived: bytes | None = self._due
+        self.due_prefix = f"{name}\1".encode()
+        self.derived: bytes | None = self.due_prefix
 
     def open(
         self,
@@ -146,7 +146,7 @@ class JoinTable(Generic[L, R]):
 
     def due_key(self, due: int, row: bytes = b"") -> bytes:
         """Return the key of the row that finds an event by when it is due."""
-        return self._due + _TIME.pack(max(due, 0)) + row
+        return self.due_prefix + _TIME.pack(max(due, 0)) + row
 
     def due(self, side: bytes, at: int) -> int:
         """Return the time that the watermark must have passed so that no partner can come."""
@@ -338,11 +338,11 @@ class Joins(Generic[L, R]):
         """Delete the events that no partner can come for, and tell those that never had one."""
         table, out = self._table, self._out
         marks = [micros(watermark) for watermark in out.watermarks]
-        first, last = table.due_key(0), table.due_key(marks[-1])
+        skip = len(table.due_key(0))
         done: list[tuple[int, str, bytes, _Kept]] = []
         unread: list[_Kept] = []
-        for key, _ in out.scan(first, last):
-            row = key[len(first) :]
+        for key in due_keys(out, table.due_prefix, table.due_key(marks[-1])):
+            row = key[skip:]
             changes.derived[key] = changes.rows[row] = None
             kept = changed.pop(row, None)
             if kept is None:
