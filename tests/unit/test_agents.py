@@ -5,7 +5,9 @@ from importlib import import_module
 from typing import Any
 
 import pytest
+from faust.types import TP
 
+from app.engine.forward import Forward
 from app.engine.producer import partition_for
 from app.memory.driver import Driver, Output
 from app.memory.pipeline import AgentFailedError
@@ -219,7 +221,12 @@ def test_totals_wait_for_the_slowest_partition() -> None:
         driver.send("activity.raw", event("late", START + 60, user_id=user_in(3)))
         driver.send("activity.raw", event("later-3", later, user_id=user_in(3)))
         minute = int(START // 60 * 60)
-        assert final(driver.read("activity.users-per-minute")) == [
+        minutes = driver.read("activity.users-per-minute")
+        # What closes them is a mark of the last partition.
+        (topic, partition, offset) = minutes[-1].headers["origin"].decode().split("/")
+        mark = driver._kafka.records(topic, int(partition), int(offset))[0]
+        assert (mark.key, mark.value) == (b"activity.enriched/3", None)
+        assert final(minutes) == [
             {"window_start": minute, "window_end": minute + 60, "users": 4, "final": True},
             {"window_start": minute + 60, "window_end": minute + 120, "users": 1, "final": True},
         ]
@@ -229,6 +236,20 @@ def test_totals_wait_for_the_slowest_partition() -> None:
         assert top.value["pages"] == [{"page": "/0", "views": 2}, {"page": "/1", "views": 2}]
         assert driver.read("activity.partials.late") == []
         assert driver.query("users-per-minute", "all", Range(limit=1))["windows"][0]["users"] == 4  # type: ignore[index] # it is there
+
+
+def test_what_partitions_have_told_is_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Driver(partitions=4) as driver:
+        for number in range(4):
+            driver.send("activity.raw", event(f"e{number}", START + number, user_id=user_in(number)))
+
+        async def tell(_: Forward) -> bool:
+            return False
+
+        monkeypatch.setattr(Forward, "tell", tell)  # as when other workers own what tells it
+        driver.restart(lose_disk=True)
+        known = driver._pipeline.engine.partitions[TP("activity.partials", 1)].upstream
+        assert known == {f"activity.enriched/{number}": START + number for number in range(4)}
 
 
 def test_totals_do_not_wait_for_a_partition_without_events() -> None:

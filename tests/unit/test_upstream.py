@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from app.engine.upstream import NO_EVENTS, Told, load, mark, read
 
-PARTITIONS = 3
+PARTITIONS = 2
 
 
 @dataclass
