@@ -9,8 +9,10 @@ from faust.types import TP
 
 from app.engine.forward import Forward
 from app.engine.producer import partition_for
+from app.engine.upstream import mark
 from app.memory.driver import Driver, Output
 from app.memory.pipeline import AgentFailedError
+from models.record import encode
 from tables.table import Range
 
 START = 1_700_000_000.0
@@ -224,8 +226,8 @@ def test_totals_wait_for_the_slowest_partition() -> None:
         minutes = driver.read("activity.users-per-minute")
         # What closes them is a mark of the last partition.
         (topic, partition, offset) = minutes[-1].headers["origin"].decode().split("/")
-        mark = driver._kafka.records(topic, int(partition), int(offset))[0]
-        assert (mark.key, mark.value) == (b"activity.enriched/3", None)
+        moved = driver._kafka.records(topic, int(partition), int(offset))[0]
+        assert (moved.key, moved.value) == (b"activity.enriched/3", None)
         assert final(minutes) == [
             {"window_start": minute, "window_end": minute + 60, "users": 4, "final": True},
             {"window_start": minute + 60, "window_end": minute + 120, "users": 1, "final": True},
@@ -250,6 +252,24 @@ def test_what_partitions_have_told_is_state(monkeypatch: pytest.MonkeyPatch) -> 
         driver.restart(lose_disk=True)
         known = driver._pipeline.engine.partitions[TP("activity.partials", 1)].upstream
         assert known == {f"activity.enriched/{number}": START + number for number in range(4)}
+
+
+def test_a_final_total_has_the_mark_as_its_origin_among_events() -> None:
+    with Driver() as driver:
+        driver.send("activity.raw", event("e1"))
+        end = driver._kafka.end("activity.partials", 0)
+        minute = int(START // 60 * 60)
+        made_up = {"table": "users-per-minute", "key": "all", "partition": 0, "version": 9, "users": 7}
+        for record in (
+            (b"all", encode(made_up | {"window_start": minute})),
+            (b"all", encode(made_up | {"window_start": minute + 7200})),
+        ):
+            driver._kafka.put("activity.partials", 0, *record, [])
+        driver._kafka.put("activity.partials", 0, *mark("activity.enriched/0", START + 3600, 1))
+        driver.advance(0)
+        (told,) = [one for one in driver.read("activity.users-per-minute") if one.value["final"]]
+        assert told.value["users"] == 7
+        assert told.headers["origin"] == b"activity.partials/0/%d" % (end + 2)
 
 
 def test_totals_do_not_wait_for_a_partition_without_events() -> None:
