@@ -338,7 +338,9 @@ class Joins(Generic[L, R]):
         """Delete the events that no partner can come for, and tell those that never had one."""
         table, out = self._table, self._out
         marks = [micros(watermark) for watermark in out.watermarks]
-        first, last = table.due_key(0), table.due_key(marks[-1])
+        # Not from the beginning each time: deleted rows are in the way there.
+        first, last = table.due_key(out.cache.get(table.late_key, 0)), table.due_key(marks[-1])
+        out.cache[table.late_key] = marks[-1]
         done: list[tuple[int, str, bytes, _Kept]] = []
         unread: list[_Kept] = []
         for key, _ in out.scan(first, last):
