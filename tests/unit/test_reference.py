@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from app.engine.batch import Batches, Chunk
 from app.engine.engine import Engine
 from app.engine.errors import DlqLimit, ErrorPolicy, Verdict
+from app.engine.pinned import ROW
 from app.engine.reference import REPLACED_KEPT, Copy, Reference
 from app.engine.source import Source
 from app.memory.driver import Driver
@@ -125,6 +126,10 @@ def test_what_came_while_nobody_was_there_has_the_newest_price(driver: Driver) -
         driver._kafka.put("orders", 0, b"a", b'{"code":"a","n":%d}' % n, [])
     driver.restart()
     assert told(driver) == [(1, None), (2, None), (3, None), (4, 1)]
+
+
+def test_what_is_looked_up_is_decided_at_the_start(driver: Driver) -> None:
+    assert ROW in {record.key for record in driver._logs["orders", 0].records}
 
 
 def test_what_is_no_value_is_left_out(driver: Driver, caplog: pytest.LogCaptureFixture) -> None:
