@@ -339,27 +339,25 @@ class Joins(Generic[L, R]):
         table, out = self._table, self._out
         marks = [micros(watermark) for watermark in out.watermarks]
         skip = len(table.due_key(0))
-        done: list[tuple[int, str, bytes, _Kept]] = []
+        done = {kept.row: kept for kept in self._added if table.due(kept.side, kept.at) < marks[-1]}
+        for row in done:
+            del changed[row]
         unread: list[_Kept] = []
         for key in due_keys(out, table.due_prefix, table.due_key(marks[-1])):
             row = key[skip:]
             changes.derived[key] = changes.rows[row] = None
-            kept = changed.pop(row, None)
-            if kept is None:
-                kept = table.found(row)
-                unread.append(kept)
-            done.append((table.due(kept.side, kept.at), kept.key, row, kept))
-        for kept in self._added:
-            due = table.due(kept.side, kept.at)
-            if due < marks[-1]:
-                del changed[kept.row]
-                done.append((due, kept.key, kept.row, kept))
-        unread = [kept for kept in unread if self._alone[kept.side] is not None]
+            if row in changed:
+                done[row] = changed.pop(row)
+            else:
+                unread.append(table.found(row))
+        # Where the table was declared otherwise before, one may be found twice, or be gone.
         for kept, raw in zip(unread, out.read([kept.row for kept in unread]), strict=True):
             if raw is not None:
                 table.load(kept, raw)
-        for due, name, _, kept in sorted(done, key=lambda item: item[:3]):
+                done.setdefault(kept.row, kept)
+        for kept in sorted(done.values(), key=lambda one: (table.due(one.side, one.at), one.key, one.row)):
             tell = self._alone[kept.side]
             if tell is not None and not kept.joined:
-                out.passed((due + 0.5) / 1_000_000)  # between two microseconds
-                tell(One(name, table.value(kept), kept.at / 1_000_000))
+                # Between two microseconds.
+                out.passed((table.due(kept.side, kept.at) + 0.5) / 1_000_000)
+                tell(One(kept.key, table.value(kept), kept.at / 1_000_000))
