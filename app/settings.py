@@ -33,6 +33,16 @@ class Settings(BaseSettings):
     worker: str = Field("0", pattern=r"^[A-Za-z0-9._-]+$", description="Name of this worker on its machine.")
     web_host: str = Field("127.0.0.1", description="Address that the web views listen on.")
     web_port: int = Field(6066, ge=1, le=65535, description="Port of the web views.")
+    tokens: Path | None = Field(
+        None, description="File of the tokens that the views ask for; empty: they ask for none."
+    )
+    rate_limit: float = Field(0, ge=0, description="Requests a second of one client of the views; 0: any.")
+    cors_origins: str = Field("", description="Origins whose pages may ask the views, with commas.")
+    tls_cert: Path | None = Field(None, description="Certificate of the views, PEM; empty: no TLS.")
+    tls_key: Path | None = Field(None, description="Its private key, PEM.")
+    tls_ca: Path | None = Field(
+        None, description="Authority, PEM, whose certificates stand for a token: those of the workers."
+    )
 
     partitions: int = Field(4, ge=1, description="Partitions of every topic that `millrace topics` creates.")
     replication: int = Field(1, ge=1, description="Replicas of every topic; 3 in production.")
@@ -89,6 +99,12 @@ class Settings(BaseSettings):
         if unknown := [name for name in names.split(",") if name not in there]:
             raise ValueError(f"there is no agent {', '.join(unknown)!r}; there are: {','.join(there)}")
         return names
+
+    @model_validator(mode="after")
+    def _has_certificate_and_key(self) -> "Settings":
+        if (self.tls_cert is None) != (self.tls_key is None) or (self.tls_ca and not self.tls_cert):
+            raise ValueError("MILLRACE_TLS_CERT and MILLRACE_TLS_KEY go together, MILLRACE_TLS_CA with both")
+        return self
 
     @model_validator(mode="after")
     def _can_be_confirmed(self) -> "Settings":

@@ -16,6 +16,7 @@ COMMANDS = {
     "lateness": "lateness",
     "dead-letters": "dead_letters",
     "tail": "tail",
+    "token": "token",
 }
 
 

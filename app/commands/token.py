@@ -1,0 +1,36 @@
+"""`millrace token`: a token for the views."""
+
+import secrets
+from collections.abc import Sequence
+
+import click
+
+from app.web.guard import OPERATE, READ, digest
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice([READ, OPERATE]),
+    default=[READ],
+    show_default=True,
+    help="What it is good for; can be given several times.",
+)
+def command(name: str, scopes: Sequence[str]) -> None:
+    """Make a token for whoever asks the views.
+
+    Append the line to the file that MILLRACE_TOKENS names, on every worker's machine; it holds a hash only.
+    The token itself is shown once. To take it away, delete its line: no worker needs a new start.
+
+    \b
+    Example:
+      millrace token grafana >> tokens     # the token goes to the terminal, its line to the file
+    """
+    if not name.isprintable() or any(letter.isspace() or letter == "#" for letter in name):
+        raise click.BadParameter("a name is one word", param_hint="NAME")
+    token = secrets.token_urlsafe(32)
+    click.echo(f"token of {name}, shown once: {token}", err=True)
+    click.echo(f"{name} {','.join(dict.fromkeys(scopes))} {digest(token)}")
