@@ -15,11 +15,20 @@ from app.engine.watchdog import Watchdog, end_within
 from app.engine.worker import settle_memory
 from app.kafka import KafkaUnavailable, bootstrap, status
 from app.settings import settings
-from app.web.server import PortTakenError, Web, require_port
+from app.web.server import PortTakenError, TlsError, Web, require_port
+from app.web.tokens import TokensError
 from tables.store import DataDirectory, DirectoryTakenError
 
 # What a worker may meet when it starts; each text says what to do.
-STARTUP_ERRORS = (ImproperlyConfigured, PortTakenError, DirectoryTakenError, KafkaUnavailable, TopicError)
+STARTUP_ERRORS = (
+    ImproperlyConfigured,
+    PortTakenError,
+    TokensError,
+    TlsError,
+    DirectoryTakenError,
+    KafkaUnavailable,
+    TopicError,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -104,6 +113,7 @@ class App(faust.App):
             self._check_agents()
             if self.conf.web_enabled:
                 require_port(self.conf.web_bind, self.conf.web_port)
+                self.web.guard(settings())
             self.data_directory = DataDirectory(settings().data_dir)
             self.kafka = self.engine.bootstrap = bootstrap(settings())
             await self.ensure_topics()

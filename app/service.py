@@ -4,7 +4,6 @@ import asyncio
 import logging
 import operator
 import socket
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar, cast
 
@@ -23,8 +22,8 @@ from app.engine.source import Replica, Source, State, Wiring
 from app.engine.transport import BatchSchema, Transport
 from app.engine.worker import Worker
 from app.kafka import KafkaUnavailable, bootstrap
-from app.settings import Settings, settings
-from app.web.guard import MAX_BODY, TokensError, guard, headers, tls
+from app.settings import settings
+from app.web.guard import MAX_BODY
 from app.web.problems import problems
 from models.record import Decoder, encode
 from tables.log import Position, TooLargeError
@@ -35,7 +34,6 @@ from tables.state import State as TableState
 from tables.store import Store
 
 R = TypeVar("R", bound=faust.Record)
-T = TypeVar("T")
 
 # A commit of all tables is one record batch; a fetch must be able to carry it.
 COMMIT_BYTES = 8_000_000
@@ -54,13 +52,6 @@ def _broker() -> str:
         return bootstrap(settings())
     except KafkaUnavailable:
         return "127.0.0.1:9092"
-
-
-def _or_exit(make: Callable[[Settings], T], what: str) -> T:
-    try:
-        return make(settings())
-    except (TokensError, OSError) as exc:
-        raise SystemExit(f"millrace: {what}: {exc}") from None
 
 
 app = App(
@@ -99,11 +90,7 @@ app = App(
     web_stats_enabled=False,
     web_graph_enabled=False,
     web_metrics_enabled=False,
-    web_ssl_context=_or_exit(tls, "the certificate of the views cannot be used"),
-    web_application_options={
-        "middlewares": [headers, problems, _or_exit(guard, "the views cannot be guarded")],
-        "client_max_size": MAX_BODY,
-    },
+    web_application_options={"middlewares": [problems], "client_max_size": MAX_BODY},  # and a guard; see Web
 )
 
 

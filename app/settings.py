@@ -4,6 +4,7 @@ Each is the upper-case name with the prefix `MILLRACE_`; Kafka's address is the 
 `KAFKA_BOOTSTRAP_SERVERS`.
 """
 
+import re
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -13,6 +14,8 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 AGENTS = Path(__file__).resolve().parents[1] / "agents"
+# As browsers write them.
+ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:\d+)?")
 
 
 class Settings(BaseSettings):
@@ -34,14 +37,25 @@ class Settings(BaseSettings):
     web_host: str = Field("127.0.0.1", description="Address that the web views listen on.")
     web_port: int = Field(6066, ge=1, le=65535, description="Port of the web views.")
     tokens: Path | None = Field(
-        None, description="File of the tokens that the views ask for; empty: they ask for none."
+        None, description="File of the tokens that the views ask for; without it they ask for none."
     )
-    rate_limit: float = Field(0, ge=0, description="Requests a second of one client of the views; 0: any.")
-    cors_origins: str = Field("", description="Origins whose pages may ask the views, with commas.")
-    tls_cert: Path | None = Field(None, description="Certificate of the views, PEM; empty: no TLS.")
+    rate_limit: float = Field(
+        0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Requests a second of one client of the views; 0: any.",
+    )
+    cors_origins: str = Field(
+        "", description="Origins (https://host:port, with commas) whose pages may read the views."
+    )
+    tls_cert: Path | None = Field(
+        None, description="Certificate of the views, PEM, with its chain; without it no TLS."
+    )
     tls_key: Path | None = Field(None, description="Its private key, PEM.")
     tls_ca: Path | None = Field(
-        None, description="Authority, PEM, whose certificates stand for a token: those of the workers."
+        None,
+        description="Authority of the workers' certificates, PEM: whoever shows one of its certificates may "
+        "ask anything, without a token.",
     )
 
     partitions: int = Field(4, ge=1, description="Partitions of every topic that `millrace topics` creates.")
@@ -100,6 +114,21 @@ class Settings(BaseSettings):
             raise ValueError(f"there is no agent {', '.join(unknown)!r}; there are: {','.join(there)}")
         return names
 
+    @field_validator("tokens", "tls_cert", "tls_key", "tls_ca", mode="before")
+    @classmethod
+    def _is_a_file(cls, name: object) -> object:
+        if name == "":  # a variable that another was to fill: the views must not be open because of it
+            raise ValueError("name a file, or leave the variable out")
+        return name
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, origins: str) -> str:
+        for origin in filter(None, origins.split(",")):
+            if not ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is no origin: https://host:port, in small letters")
+        return origins
+
     @model_validator(mode="after")
     def _has_certificate_and_key(self) -> "Settings":
         if (self.tls_cert is None) != (self.tls_key is None) or (self.tls_ca and not self.tls_cert):
@@ -118,6 +147,11 @@ class Settings(BaseSettings):
     def topic(self, name: str) -> str:
         """Return the name that a topic has in Kafka."""
         return f"{self.topic_prefix}{name}"
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """Origins whose pages may read the views."""
+        return frozenset(filter(None, self.cors_origins.split(",")))
 
     @property
     def data_dir(self) -> Path:

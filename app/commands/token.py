@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import click
 
-from app.web.guard import OPERATE, READ, digest
+from app.web.tokens import OPERATE, READ, digest
 
 
 @click.command()
@@ -29,8 +29,8 @@ def command(name: str, scopes: Sequence[str]) -> None:
     Example:
       millrace token grafana >> tokens     # the token goes to the terminal, its line to the file
     """
-    if not name.isprintable() or any(letter.isspace() or letter == "#" for letter in name):
-        raise click.BadParameter("a name is one word", param_hint="NAME")
+    if not name or not name.isprintable() or any(letter.isspace() or letter == "#" for letter in name):
+        raise click.BadParameter("a name is one word, without #", param_hint="NAME")
     token = secrets.token_urlsafe(32)
     click.echo(f"token of {name}, shown once: {token}", err=True)
     click.echo(f"{name} {','.join(dict.fromkeys(scopes))} {digest(token)}")

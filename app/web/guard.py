@@ -1,108 +1,54 @@
-"""Who may ask the views, how often, and what every answer tells browsers."""
+"""Who may ask the views, how often and how much, and what every answer tells browsers."""
 
-import hmac
-import ssl
+import math
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from hashlib import sha256
-from pathlib import Path
+from collections.abc import Awaitable, Callable
+from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import NamedTuple
 
 from aiohttp import web
 
 from app.settings import Settings
 from app.web.problems import ProblemError
+from app.web.tokens import OPERATE, READ, SCOPES, Tokens
 
-READ, OPERATE = "read", "operate"
-SCOPES = frozenset((READ, OPERATE))
-# For orchestrators, which have no tokens.
+# For orchestrators, which have no tokens, and end a worker that does not answer them.
 OPEN = frozenset(("/live", "/ready"))
+# Methods that change nothing.
+SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
 
-CHALLENGE = {"WWW-Authenticate": 'Bearer realm="millrace"'}
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+# In place of the versions of Python and aiohttp.
+SERVER = {"Server": "millrace"}
+
 # Of a request's body, in bytes: no view takes more.
 MAX_BODY = 65_536
 # Whose requests are counted at the same time.
 MAX_CLIENTS = 10_000
+# Seconds after which a file of tokens that could not be read may be there again.
+TOKENS_RETRY = {"Retry-After": "5"}
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Middleware = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
 
 
-class TokensError(Exception):
-    """The file of tokens cannot be read; the text says where and what to do."""
+class Caller(NamedTuple):
+    """Who asks, and what it may.
 
-
-class Token(NamedTuple):
-    """A token, as it is in the file: its hash only."""
+    Attributes:
+        name: under which its requests are counted; empty if they are not.
+        scopes: its own.
+    """
 
     name: str
-    scopes: frozenset[str]
-    digest: str
-
-
-def digest(token: str) -> str:
-    """Return the hash of a token. Tokens are long and random, so a fast hash is enough."""
-    return sha256(token.encode()).hexdigest()
-
-
-def parse(lines: Iterable[str]) -> list[Token]:
-    """Read tokens, one a line: name, scopes with commas, SHA-256 of the token in hex. `#` begins a comment.
-
-    Raises:
-        TokensError: a line is none.
-    """
-    found = []
-    for number, line in enumerate(lines, 1):
-        words = line.partition("#")[0].split()
-        if not words:
-            continue
-        if len(words) != 3 or len(words[2]) != 64 or not set(words[1].split(",")) <= SCOPES:
-            raise TokensError(
-                f"line {number}: wanted are a name, scopes ({' and '.join(sorted(SCOPES))}, with commas) and "
-                "the token's hash, as `millrace token` prints them"
-            )
-        found.append(Token(words[0], frozenset(words[1].split(",")), words[2].lower()))
-    return found
-
-
-class Tokens:
-    """The tokens of a file, read again when it changes: to take one away needs no new start.
-
-    Raises:
-        TokensError: the file cannot be read.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._changed = -1.0
-        self._tokens: Sequence[Token] = ()
-        self._load()
-
-    def _load(self) -> None:
-        try:
-            changed = self._path.stat().st_mtime
-            if changed != self._changed:
-                self._tokens = parse(self._path.read_text().splitlines())
-                self._changed = changed
-        except (OSError, TokensError, UnicodeDecodeError) as exc:
-            raise TokensError(f"the tokens in {self._path} (MILLRACE_TOKENS): {exc}") from None
-
-    def find(self, token: str) -> Token | None:
-        """Return the entry of a token; None if it is not known."""
-        self._load()
-        asked, found = digest(token), None
-        for one in self._tokens:  # all of them, so that time does not tell which is like it
-            if hmac.compare_digest(one.digest, asked):
-                found = one
-        return found
+    scopes: frozenset[str] = SCOPES
 
 
 class Limiter:
@@ -115,6 +61,7 @@ class Limiter:
 
     def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._rate = rate
+        self._most = max(1.0, 2 * rate)
         self._clock = clock
         self._clients: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
@@ -122,94 +69,159 @@ class Limiter:
         """Return 0 if a client may ask now, else the seconds after which it may."""
         if not self._rate:
             return 0.0
-        now, most = self._clock(), 2 * self._rate
-        left, last = self._clients.pop(client, (most, now))
-        left = min(most, left + (now - last) * self._rate)
+        now = self._clock()
+        left, last = self._clients.pop(client, (self._most, now))
+        left = min(self._most, left + (now - last) * self._rate)
         self._clients[client] = (left - 1 if left >= 1 else left, now)
         if len(self._clients) > MAX_CLIENTS:
             self._clients.popitem(last=False)
         return 0.0 if left >= 1 else (1 - left) / self._rate
 
 
-def guard(conf: Settings) -> Middleware:
-    """Make the middleware that lets in whoever may ask.
+class Guard:
+    """Lets in whoever may ask.
+
+    With a file of tokens or an authority of certificates, nobody else is let in, except for `OPEN`.
 
     Raises:
-        TokensError: the file of tokens cannot be read.
+        TokensError: the file of tokens cannot be used.
     """
-    tokens = None if conf.tokens is None else Tokens(conf.tokens)
-    limiter = Limiter(conf.rate_limit)
-    origins = frozenset(filter(None, conf.cors_origins.split(",")))
+
+    def __init__(self, conf: Settings) -> None:
+        self._tokens = None if conf.tokens is None else Tokens(conf.tokens)
+        self._certificates = conf.tls_ca is not None
+        self._limiter = Limiter(conf.rate_limit)
+        self._origins = conf.origins
+
+    def admit(self, request: web.Request) -> None:
+        """Do nothing for whoever may ask.
+
+        Raises:
+            ProblemError: it may not: who it is, what it may, how often, or how large the request is.
+        """
+        if not _is_open(request):
+            caller = self._caller(request)
+            # Who is unknown is counted, too: by address, which takes nothing from those that are known.
+            self._limit(_address(request) if caller is None else caller.name)
+            self._authorize(request, caller)
+        if "Transfer-Encoding" in request.headers:
+            raise ProblemError(411, "A request with a body must say how long it is (Content-Length).")
+        if (request.content_length or 0) > MAX_BODY:
+            raise ProblemError(413, f"A request's body may have {MAX_BODY} bytes.")
+
+    def preflight(self, request: web.Request) -> web.Response | None:
+        """Answer a browser that asks whether a page may ask; None if the request is none of a known page."""
+        if request.method != "OPTIONS" or "Access-Control-Request-Method" not in request.headers:
+            return None
+        if request.headers.get("Origin") not in self._origins:
+            return None
+        self._limit(_address(request))
+        allowed = {
+            "Access-Control-Allow-Headers": "Authorization",
+            "Access-Control-Allow-Methods": "GET, HEAD",
+            "Access-Control-Max-Age": "600",
+        }
+        return web.Response(status=204, headers=allowed)
+
+    async def mark(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Tell browsers to be careful, and which pages may read it; what a view has set itself stays."""
+        headers = response.headers
+        for name, value in HEADERS.items():
+            headers.setdefault(name, value)
+        headers.update(SERVER)
+        if self._origins:
+            headers["Vary"] = f"{headers['Vary']}, Origin" if "Vary" in headers else "Origin"
+            if (origin := request.headers.get("Origin", "")) in self._origins:
+                headers["Access-Control-Allow-Origin"] = origin
+                headers["Access-Control-Expose-Headers"] = "Retry-After"
+
+    def _caller(self, request: web.Request) -> Caller | None:
+        """Return who asks; None if that is unknown and must not be."""
+        if self._certificates and _certificate(request):
+            return Caller("")  # a worker, which hands on what was counted where it came in
+        if self._tokens is None:
+            return None if self._certificates else Caller(_address(request))
+        given = request.headers.getall("Authorization", [])
+        kind, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
+        found = self._tokens.find(token.strip()) if kind.lower() == "bearer" else None
+        return None if found is None else Caller(f"token {found.name}", found.scopes)
+
+    def _limit(self, client: str) -> None:
+        if client and (wait := self._limiter.admit(client)):
+            raise ProblemError(
+                429,
+                "This client asks too often (MILLRACE_RATE_LIMIT).",
+                {"Retry-After": str(math.ceil(wait))},
+            )
+
+    def _authorize(self, request: web.Request, caller: Caller | None) -> None:
+        if caller is None:
+            if self._tokens is not None and not self._tokens.readable:
+                raise ProblemError(503, "The worker cannot read its tokens; its log says why.", TOKENS_RETRY)
+            if self._tokens is None:
+                raise ProblemError(401, "A certificate of the workers' authority is wanted.", _challenge())
+            error = {"error": "invalid_token"} if "Authorization" in request.headers else {}
+            raise ProblemError(
+                401,
+                "A known token is wanted: `Authorization: Bearer …`; `millrace token` makes one.",
+                _challenge(**error),
+            )
+        scope = READ if request.method in SAFE else OPERATE
+        if scope not in caller.scopes:
+            raise ProblemError(
+                403,
+                f"The {caller.name} has not the scope {scope!r}.",
+                _challenge(error="insufficient_scope", scope=scope),
+            )
+
+
+def protect(application: web.Application, conf: Settings) -> None:
+    """Put a guard before the views of an application.
+
+    Raises:
+        TokensError: the file of tokens cannot be used.
+    """
+    guard = Guard(conf)
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        origin = request.headers.get("Origin")
-        crossing = (
-            {"Access-Control-Allow-Origin": origin, "Vary": "Origin"} if origin and origin in origins else {}
-        )
-        if crossing and request.method == "OPTIONS":
-            allowed = {
-                "Access-Control-Allow-Headers": "Authorization",
-                "Access-Control-Allow-Methods": "GET",
-            }
-            return web.Response(status=204, headers=crossing | allowed)
-        if request.path not in OPEN:
-            client = _client(request, tokens)
-            if wait := limiter.admit(client):
-                raise ProblemError(
-                    429, "This client asks too often (MILLRACE_RATE_LIMIT).", {"Retry-After": f"{wait:.0f}"}
-                )
-        response = await handler(request)
-        response.headers.update(crossing)
-        return response
+        if (answer := guard.preflight(request)) is not None:
+            return answer
+        guard.admit(request)
+        return await handler(request)
 
-    return check
+    application.middlewares.append(check)
+    # Not by the middleware: an answer that is a stream has sent its headers when it comes back there.
+    application.on_response_prepare.append(guard.mark)
 
 
-def _client(request: web.Request, tokens: Tokens | None) -> str:
-    """Return who asks.
+def _is_open(request: web.Request) -> bool:
+    # By the view that answers, not by the path as it is written.
+    resource = request.match_info.route.resource
+    return resource is not None and resource.canonical in OPEN
 
-    Raises:
-        ProblemError: nobody who may.
+
+def _certificate(request: web.Request) -> bool:
+    """Return whether the client has shown a certificate; TLS has let in only those of our authority."""
+    return request.transport is not None and bool(request.transport.get_extra_info("peercert"))
+
+
+def _address(request: web.Request) -> str:
+    """Return the address of a client; of IPv6 the network, in which a client has as many as it likes.
+
+    What proxies say of whom they ask for is not believed: anybody can say it.
     """
-    address = request.remote or "unknown"
-    if tokens is None:
-        return address
-    if request.transport is not None and request.transport.get_extra_info("peercert"):
-        return address  # it has a certificate of our authority: another worker
-    kind, _, token = request.headers.get("Authorization", "").partition(" ")
-    found = tokens.find(token.strip()) if kind.lower() == "bearer" else None
-    if found is None:
-        raise ProblemError(
-            401, "A known token is wanted: `Authorization: Bearer …`; `millrace token` makes one.", CHALLENGE
-        )
-    scope = READ if request.method in ("GET", "HEAD") else OPERATE
-    if scope not in found.scopes:
-        raise ProblemError(403, f"The token {found.name!r} has not the scope {scope!r}.")
-    return f"token {found.name}"
+    remote = request.remote or "unknown"
+    try:
+        address = ip_address(remote.partition("%")[0])
+    except ValueError:
+        return remote
+    if isinstance(address, IPv6Address):
+        return str(address.ipv4_mapped or IPv6Network((address, 64), strict=False))
+    return str(address)
 
 
-@web.middleware
-async def headers(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Tell browsers to be careful; what a view has set itself stays."""
-    response = await handler(request)
-    for name, value in HEADERS.items():
-        response.headers.setdefault(name, value)
-    return response
-
-
-def tls(conf: Settings) -> ssl.SSLContext | None:
-    """Return how the views are encrypted; None if they are not.
-
-    Raises:
-        OSError: a file cannot be read, or is no certificate or key.
-    """
-    if conf.tls_cert is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(conf.tls_cert, conf.tls_key)
-    if conf.tls_ca is not None:
-        context.load_verify_locations(conf.tls_ca)
-        context.verify_mode = ssl.CERT_OPTIONAL
-    return context
+def _challenge(**parameters: str) -> dict[str, str]:
+    """Return the header of RFC 6750."""
+    told = {"realm": "millrace"} | parameters
+    return {"WWW-Authenticate": "Bearer " + ", ".join(f'{name}="{value}"' for name, value in told.items())}

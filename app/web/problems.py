@@ -53,5 +53,6 @@ async def problems(
     except web.HTTPException as exc:
         return problem(exc.status, exc.reason)
     except Exception:  # a bug: the client is told of it, the log has the traceback
-        logger.exception("%s %s failed", request.method, request.path_qs)
+        # Without the query: somebody may have put a token there.
+        logger.exception("%s %s failed", request.method, request.rel_url.raw_path)
         return problem(500, "The view failed; the worker's log says why.")

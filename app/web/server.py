@@ -1,9 +1,70 @@
-"""Faust's web server, without its own pages."""
+"""Faust's web server, without its own pages, behind a guard."""
 
+import logging
 import socket
-from typing import ClassVar
+import ssl
+from typing import Any, ClassVar
 
+from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
 from faust.web.drivers import aiohttp as driver
+
+from app.settings import Settings
+from app.web.guard import HEADERS, SERVER, protect
+from app.web.problems import problem
+
+logger = logging.getLogger(__name__)
+
+# For a request to come, or to come to an end.
+KEEP_SECONDS = 75.0
+
+
+class TlsError(Exception):
+    """The views cannot be encrypted; the text says why."""
+
+
+class PortTakenError(Exception):
+    """Something else listens on the port of the web views."""
+
+
+class _Protocol(web.RequestHandler):
+    """Answers what is no request as the views answer errors.
+
+    aiohttp quotes it in its answer and, with a traceback, in the log: a header that is too long may well be a
+    token.
+    """
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,  # noqa: ARG002 (aiohttp's signature)
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 (as above)
+    ) -> web.StreamResponse:
+        """Make the answer, and close the connection."""
+        detail = "The server failed; the worker's log says why."
+        if status >= 500:
+            logger.error("the web server failed", exc_info=exc)
+        elif isinstance(exc, LineTooLong):
+            detail = f"The request's first line, or a header, is longer than {self.max_field_size} bytes."
+        else:
+            detail = f"The request cannot be understood, or has more than {self.max_headers} headers."
+        answer = problem(status, detail, HEADERS | SERVER)
+        answer.force_close()
+        return answer
+
+
+class _Server(web.Server):
+    def __call__(self) -> web.RequestHandler:
+        return _Protocol(self, loop=self._loop, **self._kwargs)
+
+
+class Runner(web.AppRunner):
+    """Runs an application, with answers of ours to what is no request."""
+
+    async def _make_server(self) -> web.Server:
+        made = await super()._make_server()
+        return _Server(made.request_handler, request_factory=made.request_factory, **self._kwargs)
 
 
 class Web(driver.Web):
@@ -11,9 +72,54 @@ class Web(driver.Web):
 
     production_blueprints: ClassVar[list[tuple[str, str]]] = []
 
+    def __init__(self, app: Any, **options: Any) -> None:
+        super().__init__(app, **options)
+        self._runner = Runner(self.web_app, access_log=None, keepalive_timeout=KEEP_SECONDS)
+        self._guarded = False
+        self._tls: ssl.SSLContext | None = None
 
-class PortTakenError(Exception):
-    """Something else listens on the port of the web views."""
+    def guard(self, conf: Settings) -> None:
+        """Read what the views are guarded with: not when they are made, for only who serves them needs it.
+
+        Raises:
+            TokensError: the file of tokens cannot be used.
+            TlsError: the certificate cannot.
+        """
+        self._tls = tls(conf)
+        protect(self.web_app, conf)
+        self._guarded = True
+
+    async def start_server(self) -> None:
+        """Serve the views."""
+        if not self._guarded:
+            raise RuntimeError("the views are served without their guard")
+        await super().start_server()
+
+    def _new_transport_tcp(self) -> web.TCPSite:
+        conf = self.app.conf
+        return web.TCPSite(self._runner, conf.web_bind, conf.web_port, ssl_context=self._tls)
+
+
+def tls(conf: Settings) -> ssl.SSLContext | None:
+    """Return how the views are encrypted; None if they are not.
+
+    Raises:
+        TlsError: a file cannot be read, or is no certificate or key.
+    """
+    if conf.tls_cert is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    used = f"MILLRACE_TLS_CERT={conf.tls_cert} and MILLRACE_TLS_KEY={conf.tls_key}"
+    try:
+        context.load_cert_chain(conf.tls_cert, conf.tls_key)
+        if conf.tls_ca is not None:
+            used = f"MILLRACE_TLS_CA={conf.tls_ca}"
+            context.load_verify_locations(conf.tls_ca)
+            context.verify_mode = ssl.CERT_OPTIONAL
+    except OSError as exc:
+        raise TlsError(f"the views cannot be encrypted with {used}: {exc.strerror or exc}") from None
+    return context
 
 
 def require_port(host: str, port: int) -> None:

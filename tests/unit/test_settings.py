@@ -17,6 +17,18 @@ def fresh() -> None:
         ("MILLRACE_STANDBYS", "-1", "MILLRACE_STANDBYS=-1"),
         ("MILLRACE_DEAD_LETTER_SHARE", "0", "MILLRACE_DEAD_LETTER_SHARE=0"),
         ("MILLRACE_SESSION_TIMEOUT", "PT1H", "MILLRACE_SESSION_TIMEOUT="),
+        ("MILLRACE_TOKENS", "", "MILLRACE_TOKENS=: .* name a file, or leave the variable out"),
+        ("MILLRACE_RATE_LIMIT", "nan", "MILLRACE_RATE_LIMIT=nan"),
+        ("MILLRACE_RATE_LIMIT", "-1", "MILLRACE_RATE_LIMIT=-1"),
+        ("MILLRACE_CORS_ORIGINS", "*", "'\\*' is no origin"),
+        (
+            "MILLRACE_CORS_ORIGINS",
+            "https://a.example,https://b.example/",
+            "'https://b.example/' is no origin",
+        ),
+        ("MILLRACE_CORS_ORIGINS", "https://A.example", "'https://A.example' is no origin"),
+        ("MILLRACE_TLS_CERT", "cert.pem", "MILLRACE_TLS_CERT and MILLRACE_TLS_KEY go together"),
+        ("MILLRACE_TLS_CA", "ca.pem", "MILLRACE_TLS_CA with both"),
         (
             "MILLRACE_MIN_INSYNC_REPLICAS",
             "2",
@@ -31,3 +43,11 @@ def test_what_cannot_be_meant(monkeypatch: pytest.MonkeyPatch, name: str, value:
     monkeypatch.undo()
     settings.cache_clear()
     settings()
+
+
+def test_origins(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings().origins == frozenset()
+    settings.cache_clear()
+    monkeypatch.setenv("MILLRACE_CORS_ORIGINS", "https://a.example,http://localhost:3000,http://[::1]:80")
+    assert settings().origins == {"https://a.example", "http://localhost:3000", "http://[::1]:80"}
+    settings.cache_clear()

@@ -1,0 +1,116 @@
+"""The tokens that the views ask for. Their file holds hashes only, so who reads it can ask nothing."""
+
+import hmac
+import logging
+import os
+import re
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+logger = logging.getLogger(__name__)
+
+READ, OPERATE = "read", "operate"
+SCOPES = frozenset((READ, OPERATE))
+HASH = re.compile(r"[0-9a-f]{64}")
+FORM = "a name, scopes (read, operate, with commas) and the token's hash, as `millrace token` prints them"
+
+
+class TokensError(Exception):
+    """The file of tokens cannot be used; the text says where and what to do."""
+
+
+class Token(NamedTuple):
+    """A token, as it is in the file: its hash only."""
+
+    name: str
+    scopes: frozenset[str]
+    digest: str
+
+
+def digest(token: str) -> str:
+    """Return the hash of a token. Tokens are long and random, so a fast hash is enough."""
+    # Headers may hold bytes that are no UTF-8; aiohttp hands them on as surrogates.
+    return sha256(token.encode(errors="surrogateescape")).hexdigest()
+
+
+def parse(lines: Iterable[str]) -> tuple[list[Token], list[int]]:
+    """Read tokens, one a line: name, scopes with commas, SHA-256 of the token in hex. `#` begins a comment.
+
+    Returns:
+        The tokens, and the numbers of the lines that are none.
+    """
+    found, bad = [], []
+    for number, line in enumerate(lines, 1):
+        words = line.partition("#")[0].split()
+        if not words:
+            continue
+        if len(words) == 3 and set(words[1].split(",")) <= SCOPES and HASH.fullmatch(words[2].lower()):
+            found.append(Token(words[0], frozenset(words[1].split(",")), words[2].lower()))
+        else:
+            bad.append(number)
+    return found, bad
+
+
+class Tokens:
+    """The tokens of a file, read again when it changes: to take one away needs no new start.
+
+    What the file says now holds: lines that are none let nobody in, and a file that cannot be read lets
+    nobody in at all. Each such trouble is one line in the log.
+
+    Raises:
+        TokensError: at the start the file cannot be read, or a line is none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._tokens: Sequence[Token] = ()
+        self._version: tuple[int, ...] | None = None
+        self._trouble: str | None = None
+        if trouble := self._load():
+            raise TokensError(trouble)
+
+    @property
+    def readable(self) -> bool:
+        """Whether the file could be read last time."""
+        return self._version is not None
+
+    def find(self, token: str) -> Token | None:
+        """Return the entry of a token; None if it is not known."""
+        trouble = self._load()
+        if trouble and trouble != self._trouble:
+            logger.error("%s", trouble)
+        self._trouble = trouble
+        asked, found = digest(token), None
+        for one in self._tokens:  # all of them: how long it takes must not tell which is like it
+            if hmac.compare_digest(one.digest, asked):
+                found = one
+        return found
+
+    def _load(self) -> str | None:
+        """Read the file if it has changed.
+
+        Returns:
+            What is wrong with it; None if nothing is.
+        """
+        name = f"the tokens in {self._path} (MILLRACE_TOKENS)"
+        try:
+            about = os.stat(self._path)
+            version = (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
+            if version == self._version:
+                return self._trouble
+            self._tokens, bad = parse(self._path.read_text().splitlines())
+        except (OSError, UnicodeDecodeError) as exc:
+            self._tokens, self._version = (), None
+            why = exc.strerror if isinstance(exc, OSError) else "it is no text"
+            return f"{name} cannot be read ({why}): no token is let in"
+        self._version = version
+        if bad:
+            return f"{name}: {_lines(bad)} let nobody in: wanted are {FORM}"
+        return None
+
+
+def _lines(numbers: Sequence[int]) -> str:
+    shown = ", ".join(map(str, numbers[:10])) + (", …" if len(numbers) > 10 else "")
+    return f"line {shown}" if len(numbers) == 1 else f"lines {shown}"

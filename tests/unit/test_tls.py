@@ -1,0 +1,224 @@
+"""TLS of the views, and certificates in place of tokens."""
+
+import asyncio
+import shutil
+import ssl
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.main import app
+from app.settings import Settings
+from app.web.server import TlsError, Web, tls
+from app.web.tokens import digest
+from tests.guarded import Served, answers, request
+from tests.service import free_port
+
+pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="certificates are made with openssl")
+
+TOKEN = "token-" + "x" * 40
+BOTH = "extendedKeyUsage=serverAuth,clientAuth"
+
+
+def openssl(folder: Path, *args: str) -> None:
+    done = subprocess.run(
+        ["openssl", *args], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def make(folder: Path, name: str, authority: str | None, days: int = 1, usage: str = BOTH) -> None:
+    """Make NAME.pem and NAME.key; without an authority it is one."""
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", f"{name}.key"]
+    if authority is None:
+        extensions = ["-addext", "keyUsage=critical,keyCertSign"]
+        openssl(
+            folder,
+            "req",
+            "-x509",
+            *key,
+            "-days",
+            "1",
+            "-subj",
+            f"/CN={name}",
+            *extensions,
+            "-out",
+            f"{name}.pem",
+        )
+        return
+    openssl(folder, "req", "-new", *key, "-subj", f"/CN={name}", "-out", f"{name}.csr")
+    (folder / f"{name}.ext").write_text(
+        f"basicConstraints=critical,CA:FALSE\nsubjectAltName=IP:127.0.0.1\n{usage}\n"
+        "subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
+    )
+    signed = ["-CA", f"{authority}.pem", "-CAkey", f"{authority}.key", "-CAcreateserial", "-days", str(days)]
+    openssl(
+        folder,
+        "x509",
+        "-req",
+        "-in",
+        f"{name}.csr",
+        *signed,
+        "-extfile",
+        f"{name}.ext",
+        "-out",
+        f"{name}.pem",
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of certificates, and of the tokens of somebody who may ask."""
+    folder = tmp_path_factory.mktemp("certificates")
+    for authority in ("ca", "other-ca"):
+        make(folder, authority, None)
+    for name in ("server", "worker"):
+        make(folder, name, "ca")
+    make(folder, "expired", "ca", days=-1)
+    make(folder, "server-only", "ca", usage="extendedKeyUsage=serverAuth")
+    make(folder, "stranger", "other-ca")
+    (folder / "tokens").write_text(f"somebody read {digest(TOKEN)}\n")
+    return folder
+
+
+def settings(folder: Path, **more: object) -> Settings:
+    files = {"tls_cert": folder / "server.pem", "tls_key": folder / "server.key", "tls_ca": folder / "ca.pem"}
+    return Settings(**files | {"tokens": folder / "tokens"} | more)  # type: ignore[arg-type] # as they are named
+
+
+def client(folder: Path, certificate: str | None = None) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=folder / "ca.pem")
+    if certificate:
+        context.load_cert_chain(folder / f"{certificate}.pem", folder / f"{certificate}.key")
+    return context
+
+
+def outdated(folder: Path) -> ssl.SSLContext:
+    context = client(folder)
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
+    return context
+
+
+# By what docs/security.md calls them: the certificate that is shown, and what is asked.
+CLIENTS = {
+    "no certificate": (None, request()),
+    "no certificate, `/live`": (None, request("/live")),
+    "no certificate, but a known token": (None, request(token=TOKEN)),
+    "a certificate of the authority": ("worker", request()),
+    "a certificate of the authority, `POST`": ("worker", request(method="POST")),
+    "a certificate of the authority, too often": ("worker", request()),
+    "a certificate of the authority that has expired": ("expired", request(token=TOKEN)),
+    "a certificate of the authority for servers only": ("server-only", request(token=TOKEN)),
+    "a certificate of another authority": ("stranger", request(token=TOKEN)),
+    "a certificate that signs itself": ("other-ca", request(token=TOKEN)),
+    "no TLS": ("", request(token=TOKEN)),
+    "TLS 1.1": ("1.1", request(token=TOKEN)),
+}
+
+
+@pytest.mark.parametrize(("name", "promised"), answers("client").items())
+async def test_answers_are_as_promised(folder: Path, name: str, promised: str) -> None:
+    often = name.endswith("too often")
+    certificate, raw = CLIENTS[name]
+    context = None
+    if certificate != "":
+        context = outdated(folder) if certificate == "1.1" else client(folder, certificate)
+    async with Served(settings(folder, rate_limit=0.1 if often else 0)) as server:
+        if promised == "refused":
+            with pytest.raises((OSError, ValueError)):  # it cannot connect, or gets no answer
+                await server.send(raw, context)
+            return
+        for _ in range(3 if often else 1):
+            answer = await server.send(raw, context)
+            assert answer.status == int(promised)
+            answer.assert_careful()
+
+
+def test_all_clients_are_promised() -> None:
+    assert list(answers("client")) == list(CLIENTS)
+
+
+async def test_without_tokens_only_certificates_are_let_in(folder: Path) -> None:
+    async with Served(settings(folder, tokens=None)) as server:
+        assert (await server.send(request("/ready"), client(folder))).status == 200
+        assert (await server.send(request(), client(folder, "worker"))).status == 200
+        answer = await server.send(request(token=TOKEN), client(folder))
+    assert (answer.status, "certificate" in answer.problem["detail"]) == (401, True)
+
+
+async def test_without_an_authority_certificates_say_nothing(folder: Path) -> None:
+    async with Served(settings(folder, tls_ca=None)) as server:
+        for certificate in ("worker", "stranger"):
+            assert (await server.send(request(), client(folder, certificate))).status == 401
+            assert (await server.send(request(token=TOKEN), client(folder, certificate))).status == 200
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (
+            {"tls_cert": "none.pem"},
+            "MILLRACE_TLS_CERT=none.pem and MILLRACE_TLS_KEY=server.key: No such file",
+        ),
+        ({"tls_key": "worker.key"}, "MILLRACE_TLS_KEY=worker.key: .*MISMATCH"),
+        ({"tls_key": "tokens"}, "MILLRACE_TLS_KEY=tokens: "),
+        ({"tls_ca": "tokens"}, "MILLRACE_TLS_CA=tokens: "),
+        ({"tls_ca": "none.pem"}, "MILLRACE_TLS_CA=none.pem: No such file"),
+    ],
+)
+def test_what_is_no_certificate(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], said: str
+) -> None:
+    monkeypatch.chdir(folder)
+    with pytest.raises(TlsError, match=f"cannot be encrypted with .*{said}"):
+        tls(settings(Path(), **{name: Path(file) for name, file in files.items()}))
+
+
+@pytest.mark.filterwarnings("ignore::faust.exceptions.AlreadyConfiguredWarning")
+async def test_the_views_are_behind_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = free_port()
+    monkeypatch.setattr(app.conf, "web_port", port)
+    web = Web(app)
+    with pytest.raises(RuntimeError, match="without their guard"):
+        await web.start_server()
+    web.guard(settings(folder))
+    for view in app.web.views.values():
+        web.add_view(type(view))
+    assert web.cors  # Faust makes it when it starts, too
+    await web.start_server()
+    try:
+        async with httpx.AsyncClient(verify=client(folder), base_url=f"https://127.0.0.1:{port}") as asker:
+            for path in ("/", "/tables", "/health", "/tables/seen/1", "/none"):
+                assert (await asker.get(path)).status_code == 401
+            answer = await asker.get("/tables", headers={"Authorization": f"Bearer {TOKEN}"})
+            assert (answer.status_code, answer.headers["Server"]) == (200, "millrace")
+    finally:
+        await web.stop_server()
+
+
+@pytest.mark.filterwarnings("ignore::faust.exceptions.AlreadyConfiguredWarning")
+async def test_a_worker_that_cannot_guard_its_views_does_not_start(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app.conf, "web_port", free_port())
+    for changed, said in (
+        ({"tokens": folder / "none"}, "MILLRACE_TOKENS"),
+        ({"tls_ca": folder / "none"}, "TLS_CA"),
+    ):
+        conf = settings(folder, **changed)
+        monkeypatch.setattr("app.application.settings", lambda conf=conf: conf)
+        with pytest.raises(SystemExit, match=rf"millrace: .*{said}.*No such file"):
+            await app.on_first_start()
+
+
+async def test_who_serves_no_views_needs_no_files() -> None:
+    missing = {f"MILLRACE_{name}": "/none" for name in ("TOKENS", "TLS_CERT", "TLS_KEY", "TLS_CA")}
+    loaded = await asyncio.create_subprocess_exec(sys.executable, "-c", "import app.main", env=missing)
+    assert await loaded.wait() == 0
