@@ -31,11 +31,12 @@ def free_port() -> int:
 
 
 class Worker:
-    """One worker process; `log` is what it prints."""
+    """One worker process; `log` is what it prints, `headers` are sent with what it is asked."""
 
     def __init__(self, service: "Service", name: str, **settings: str) -> None:
         self.name = name
         self.port = free_port()
+        self.headers: dict[str, str] = {}
         self.log = service.folder / f"worker-{name}.log"
         env = service.env | {"MILLRACE_WORKER": name, "MILLRACE_WEB_PORT": str(self.port)} | settings
         with self.log.open("ab") as out:
@@ -47,7 +48,8 @@ class Worker:
             )
 
     def get(self, path: str, **params: Any) -> httpx.Response:
-        return httpx.get(f"http://127.0.0.1:{self.port}{path}", params=params or None, timeout=30)
+        url = f"http://127.0.0.1:{self.port}{path}"
+        return httpx.get(url, params=params or None, headers=self.headers, timeout=30)
 
     def wait_ready(self, seconds: float = 60) -> "Worker":
         deadline = time.monotonic() + seconds

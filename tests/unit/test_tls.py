@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.commands.run import _only
 from app.main import app
 from app.settings import Settings
 from app.web.server import TlsError, Web, tls
@@ -222,3 +223,14 @@ async def test_who_serves_no_views_needs_no_files() -> None:
     missing = {f"MILLRACE_{name}": "/none" for name in ("TOKENS", "TLS_CERT", "TLS_KEY", "TLS_CA")}
     loaded = await asyncio.create_subprocess_exec(sys.executable, "-c", "import app.main", env=missing)
     assert await loaded.wait() == 0
+
+
+async def test_run_trusts_its_own_worker_only(folder: Path) -> None:
+    async with Served(settings(folder)) as server:
+        for certificate, trusted in (("server.pem", True), ("worker.pem", False), ("none.pem", False)):
+            async with httpx.AsyncClient(verify=_only(folder / certificate)) as asker:
+                if trusted:
+                    assert (await asker.get(f"https://localhost:{server.port}/live")).status_code == 200
+                else:
+                    with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+                        await asker.get(f"https://localhost:{server.port}/live")

@@ -1,0 +1,63 @@
+"""A worker that asks for tokens, on real Kafka."""
+
+import os
+
+import pytest
+
+from tests.integration.test_pipeline import event
+from tests.service import Service, Worker
+
+pytestmark = pytest.mark.kafka
+
+
+def ask(worker: Worker, token: str | None, path: str = "/tables/page-views//a") -> int:
+    worker.headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    return worker.get(path).status_code
+
+
+def test_a_worker_that_asks_for_tokens(service: Service) -> None:
+    file = service.folder / "tokens"
+    tokens = {}
+    for name, scope in (("reader", "read"), ("operator", "operate"), ("gone", "read")):
+        made = service.command("token", name, "--scope", scope)
+        tokens[name] = made.stderr.split()[-1]
+        with file.open("a") as lines:
+            lines.write(made.stdout)
+    worker = service.worker(MILLRACE_TOKENS=str(file), MILLRACE_RATE_LIMIT="1000")
+    worker.headers = {"Authorization": f"Bearer {tokens['reader']}"}
+    worker.wait_ready()
+    service.send("activity.raw", [event(event_id=str(number), page="/a") for number in range(10)])
+    service.wait_done()
+
+    assert worker.get("/tables/page-views//a").json()["total"] == {"views": 10}
+    assert ask(worker, tokens["gone"]) == 200
+    for path in ("/", "/tables", "/tables/page-views//a", "/health", "/none"):
+        assert ask(worker, None, path) == 401
+        assert ask(worker, tokens["reader"][:-1], path) == 401
+    assert ask(worker, tokens["operator"]) == 403
+    refused = worker.get("/tables")
+    assert refused.headers["content-type"] == "application/problem+json"
+    assert refused.headers["x-content-type-options"] == "nosniff"
+    assert refused.headers["server"] == "millrace"
+
+    changed = file.with_name("changed")
+    changed.write_text("".join(line for line in file.open() if not line.startswith("gone")))
+    changed.replace(file)
+    assert (ask(worker, tokens["gone"]), ask(worker, tokens["reader"])) == (401, 200)
+    file.unlink()
+    assert [ask(worker, tokens["reader"]) for _ in range(3)] == [503] * 3
+    assert worker.stop() == 0
+    log = worker.log.read_text()
+    assert log.count("(MILLRACE_TOKENS) cannot be read") == 1
+    assert "Traceback" not in log
+    assert not [name for name, token in tokens.items() if token in log]
+
+
+def test_only_workers_need_the_file(service: Service) -> None:
+    missing = str(service.folder / "none")
+    service.command("topics", MILLRACE_TOKENS=missing, MILLRACE_TLS_CERT=missing, MILLRACE_TLS_KEY=missing)
+    worker = service.worker(MILLRACE_TOKENS=missing)
+    assert worker.process.wait(60) == 1
+    said = f"millrace: the tokens in {missing} (MILLRACE_TOKENS) cannot be read ({os.strerror(2)})"
+    assert said in worker.log.read_text()
+    assert "Traceback" not in worker.log.read_text()
