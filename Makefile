@@ -30,9 +30,10 @@ test: $(SETUP) lint types ## lint, types, and all tests that this machine can ru
 
 check: test ## the same as CI
 
-lint: $(SETUP) ## style
+lint: $(SETUP) ## style, and a scan for what is not safe
 	@$(BIN)/ruff check $(PATHS)
 	@$(BIN)/ruff format --check $(PATHS)
+	@$(BIN)/bandit -q -c pyproject.toml -r app agents models tables
 
 types: $(SETUP) ## mypy, strict
 	@$(BIN)/mypy

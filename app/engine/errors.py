@@ -33,7 +33,7 @@ class Backoff:
     def seconds(self, failures: int) -> float:
         """Return how long to wait after so many failures in a row."""
         longest = self.first.total_seconds() * 2 ** min(failures - 1, 32)
-        return float(min(self.most.total_seconds(), longest) * random.uniform(0.5, 1))  # noqa: S311 (jitter)
+        return float(min(self.most.total_seconds(), longest) * random.uniform(0.5, 1))  # noqa: S311 (jitter) # nosec B311
 
 
 @dataclass(frozen=True)

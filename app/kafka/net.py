@@ -40,7 +40,7 @@ def choose_port(port: int | None, former: int | None) -> int:
         return port
     if former is not None and is_free(former):
         return former
-    candidates = random.sample(PORTS, 100)
+    candidates = random.sample(PORTS, 100)  # nosec B311
     free = next((candidate for candidate in candidates if is_free(candidate)), None)
     if free is None:
         raise KafkaUnavailable(f"found no free port on {HOST}: give one with --port.")
