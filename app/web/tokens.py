@@ -57,7 +57,7 @@ class Tokens:
     """The tokens of a file, read again when it changes: to take one away needs no new start.
 
     What the file says now holds: lines that are none let nobody in, and a file that cannot be read lets
-    nobody in at all. Each such trouble is one line in the log.
+    nobody in at all. Each change for the worse is one line in the log.
 
     Raises:
         TokensError: at the start the file cannot be read, or a line is none.
@@ -92,14 +92,14 @@ class Tokens:
         """Read the file if it has changed.
 
         Returns:
-            What is wrong with it; None if nothing is.
+            What is wrong with it; None if nothing is, or if it has been read before.
         """
         name = f"the tokens in {self._path} (MILLRACE_TOKENS)"
         try:
             about = os.stat(self._path)
             version = (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
             if version == self._version:
-                return self._trouble
+                return None
             self._tokens, bad = parse(self._path.read_text().splitlines())
         except (OSError, UnicodeDecodeError) as exc:
             self._tokens, self._version = (), None

@@ -116,6 +116,7 @@ REQUESTS = {
     "a preflight of another page": request(
         "/tables", None, page("https://evil.example"), *PREFLIGHT, method="OPTIONS"
     ),
+    "`OPTIONS` of a known page that is no preflight": request("/tables", None, page(PAGE), method="OPTIONS"),
     "`OPTIONS` without a page": request(method="OPTIONS"),
 }
 # What is in the file when these are asked; None: it is not there.
@@ -176,6 +177,12 @@ async def test_without_settings_anybody_may_ask(start: Start) -> None:
         "Vary",
     } == set()
     assert (await server.send(request(method="POST", body=b"x" * (MAX_BODY + 1)))).status == 413
+
+
+async def test_what_is_too_large_is_told(start: Start) -> None:
+    server = await start()
+    for name, said in (("a URL of 9,000 bytes", "8190 bytes"), ("200 headers", "128 headers")):
+        assert said in (await server.send(REQUESTS[name])).problem["detail"]
 
 
 async def test_what_is_wrong_with_a_token(start: Start) -> None:
