@@ -106,7 +106,7 @@ REQUESTS = {
     "a path out of an open one, without a token": request("/live/../tables"),
     "no HTTP": b"hello\r\n\r\n",
     "TLS where there is none": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
-    "a view that fails": request("/fails", READER),
+    "a view that fails": request(f"/fails?token={READER}", READER),
     "`/live` without a token": request("/live"),
     "`/ready` without a token": request("/ready"),
     "`HEAD /live` without a token": request("/live", method="HEAD"),
