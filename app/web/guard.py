@@ -117,7 +117,7 @@ class Guard:
             return None
         self._limit(_address(request))
         allowed = {
-            "Access-Control-Allow-Headers": "Authorization",
+            "Access-Control-Allow-Headers": "Authorization, Last-Event-ID",
             "Access-Control-Allow-Methods": "GET, HEAD",
             "Access-Control-Max-Age": "600",
         }
@@ -156,11 +156,12 @@ class Guard:
 
     def _authorize(self, request: web.Request, caller: Caller | None) -> None:
         if caller is None:
-            if self._tokens is not None and not self._tokens.readable:
-                raise ProblemError(503, "The worker cannot read its tokens; its log says why.", TOKENS_RETRY)
             if self._tokens is None:
                 raise ProblemError(401, "A certificate of the workers' authority is wanted.", _challenge())
-            error = {"error": "invalid_token"} if "Authorization" in request.headers else {}
+            given = "Authorization" in request.headers
+            if given and not self._tokens.readable:
+                raise ProblemError(503, "The worker cannot read its tokens; its log says why.", TOKENS_RETRY)
+            error = {"error": "invalid_token"} if given else {}
             raise ProblemError(
                 401,
                 "A known token is wanted: `Authorization: Bearer …`; `millrace token` makes one.",

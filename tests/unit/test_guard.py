@@ -125,6 +125,7 @@ FILES: dict[str, tuple[str | None, bytes]] = {
     "a token of a line that is broken": (f"x {TOKENS}broken read,{digest(BROKEN)}", request(token=BROKEN)),
     "a known token, with a line that is broken above it": ("x\n" + TOKENS, request(token=READER)),
     "a known token, with a file that was removed": (None, request(token=READER)),
+    "no token, with a file that was removed": (None, request()),
     "`/ready` with a file that was removed": (None, request("/ready")),
 }
 # What was asked just before these, where a client may ask once in ten seconds.
@@ -250,6 +251,18 @@ async def test_who_is_asked_for_is_not_believed(start: Start) -> None:
     server = await start(rate_limit=0.1)
     told = [request("/tables", None, f"X-Forwarded-For: 192.0.2.{n}".encode()) for n in range(2)]
     assert [(await server.send(raw)).status for raw in told] == [401, 429]
+
+
+async def test_known_pages_may_ask_with_a_token(start: Start) -> None:
+    server = await start(cors_origins=PAGE)
+    answer = await server.send(REQUESTS["a preflight of a known page"])
+    assert {name: value for name, value in answer.headers.items() if name.startswith("Access-Control")} == {
+        "Access-Control-Allow-Origin": PAGE,
+        "Access-Control-Allow-Headers": "Authorization, Last-Event-ID",
+        "Access-Control-Allow-Methods": "GET, HEAD",
+        "Access-Control-Expose-Headers": "Retry-After",
+        "Access-Control-Max-Age": "600",
+    }
 
 
 async def test_known_pages_may_read_every_answer(start: Start) -> None:
