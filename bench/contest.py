@@ -72,11 +72,13 @@ async def run(
         async with asyncio.timeout(FILL_SECONDS):
             events = expected.watch(workload.events(count, seed), time.time())
             await send(events, bootstrap=kafka, topic=f"{prefix}{workload.source}")
-        async with gauges(kafka, env["MILLRACE_APP_ID"], prefix, workload) as gauge:
+        group = env["MILLRACE_APP_ID"]
+        async with gauges(kafka, group, prefix, workload, onward=contestant.onward) as gauge:
             worker = Worker(command, env, folder / "worker.log")
             try:
                 if contestant.by_commits:
-                    drained = await drain(worker, gauge.committed, count)
+                    more = expected.outputs if contestant.onward else 0
+                    drained = await drain(worker, gauge.committed, count + more)
                 else:
                     drained = await drain(worker, gauge.sent, expected.outputs)
                 peak = worker.peak_rss()

@@ -19,6 +19,7 @@ class Contestant:
         name: for the table.
         command: makes the command line; what must be built is built by it.
         by_commits: whether it is measured by its committed offsets, else by its outputs in Kafka.
+        onward: whether it reads these outputs, too: their committed offsets count as well.
         settings: what it is set to beyond its defaults, in a few words.
         versions: what it is made of.
         slow: whether it gets fewer events.
@@ -34,6 +35,7 @@ class Contestant:
     versions: Callable[[], str]
     slow: bool = False
     extra: bool = False
+    onward: bool = False
     env: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
@@ -131,6 +133,18 @@ MILLRACE = Contestant(
     settings="its defaults; besides the job it sums up the page totals over the partitions, as no other does",
     versions=MILLRACE_PACKAGES,
 )
+ALL_AGENTS = Contestant(
+    key="millrace-all",
+    name="Millrace, all agents",
+    command=faust("app"),
+    by_commits=True,
+    settings="with sessions, users per minute, sales per day and top pages (MILLRACE_AGENTS); done when the "
+    "enriched events are, too",
+    versions=MILLRACE_PACKAGES,
+    extra=True,
+    onward=True,
+    env={"MILLRACE_AGENTS": "activity,page_totals,users,totals"},
+)
 PLAIN = Contestant(
     key="plain",
     name="plain Faust",
@@ -173,7 +187,7 @@ QUIX = Contestant(
 )
 
 CONTESTANTS: Mapping[str, Sequence[Contestant]] = {
-    "activity": (MILLRACE, *streams("activity"), LOOP, BYTEWAX, QUIX, PLAIN),
+    "activity": (MILLRACE, *streams("activity"), LOOP, BYTEWAX, QUIX, PLAIN, ALL_AGENTS),
     "ads": (
         replace(MILLRACE, command=faust("bench.yahoo.app"), settings="its defaults"),
         *streams("ads", by_commits=True, settings="commit.interval.ms=1000"),
