@@ -127,7 +127,22 @@ def _conditions(results: Results, run: Run) -> list[str]:
         "- from half of the events on, when the JVM is warm and all others are, too:",
         *(f"  - {one.name}: {_rates(runs, 'late_')}" for one, runs in results.items()),
         "- peak RSS: of the process and its children, the largest of each, at the last event",
+        *_sizes(results),
     ]
+
+
+def _sizes(results: Results) -> list[str]:
+    last = {one: runs[-1].size for one, runs in results.items()}
+    lines = [
+        f"  - {one.name}: {size.disk / size.rows:,.0f} and {size.log / size.rows:,.0f}, {size.rows:,} of them"
+        for one, size in last.items()
+        if size is not None
+    ]
+    head = (
+        "- bytes for each key and window in the state, at the end of the last run: RocksDB's files, and the "
+        "logs that restore them (keys and values, of each key the newest, before compression):"
+    )
+    return [head, *lines] if lines else []
 
 
 def _rates(runs: Sequence[Result], part: str = "") -> str:

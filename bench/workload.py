@@ -15,10 +15,16 @@ class Expected(Protocol):
 
     Attributes:
         outputs: number of records that must be in the topic `output`, if none comes twice.
+        rows: number of keys and windows that the state holds at the end; 0 if its size is not looked at.
     """
 
     @property
     def outputs(self) -> int:
+        """See above."""
+        ...
+
+    @property
+    def rows(self) -> int:
         """See above."""
         ...
 
