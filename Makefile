@@ -57,7 +57,7 @@ bench: $(SETUP) ## drain rate beside Kafka Streams, a loop by hand and plain Fau
 	@$(BIN)/python -m bench
 
 bench-full: $(SETUP) ## the same with all peers and both workloads, medians of three (an hour)
-	@$(BIN)/python -m bench --every --workload all --repeat 3 --events 1000000 --slow-events 40000
+	@$(BIN)/python -m bench --every --workload activity --workload ads --repeat 3 --events 1000000 --slow-events 40000
 
 bench-state: $(SETUP) ## restore rate of a state log
 	@$(BIN)/python -m bench.restore

@@ -28,6 +28,8 @@ TARGETS = (
     ("loop", "cpu_rate", 1.2),
     ("plain", "rate", 50),
 )
+# What a job may at most cost Millrace, as a multiple of another's in the same run.
+LIMITS = (("hopping", "tumbling", 2),)
 WORDS = {"rate": "events/s", "cpu_rate": "events per CPU-second"}
 
 Results = Mapping[Contestant, Sequence[Result]]
@@ -72,6 +74,26 @@ def report(results: Results, run: Run) -> str:
             *_conditions(results, run),
         ]
     )
+
+
+def costs(results: Mapping[str, Results]) -> list[str]:
+    """Compare what an event costs Millrace in jobs, by the names of the workloads."""
+    ours = {
+        name: runs
+        for name, by_contestant in results.items()
+        for contestant, runs in by_contestant.items()
+        if contestant.key == OURS and not _void(runs)
+    }
+    lines = []
+    for name, other, limit in LIMITS:
+        if name in ours and other in ours:
+            time, cpu = (_ratio(ours[other], ours[name], what) for what in WORDS)
+            above = "" if max(time, cpu) <= limit else "ABOVE THE LIMIT: "
+            lines.append(
+                f"{above}an event of the job {name} costs Millrace {time:.2f} times the time and {cpu:.2f} "
+                f"times the CPU time of one of {other}; {limit} is the limit."
+            )
+    return lines
 
 
 def _table(results: Results) -> list[str]:
