@@ -86,7 +86,9 @@ STREAMS_SETTINGS = (
 STREAMS_JARS = jars("kafka-streams", "rocksdbjni", "jackson-databind")
 
 
-def streams(topology: str, *, by_commits: bool = False, settings: str = "") -> tuple[Contestant, Contestant]:
+def streams(
+    topology: str, *, by_commits: bool = False, settings: str = "", slow: bool = False
+) -> tuple[Contestant, Contestant]:
     """Kafka Streams at its default guarantee, and exactly once.
 
     Args:
@@ -94,6 +96,7 @@ def streams(topology: str, *, by_commits: bool = False, settings: str = "") -> t
         by_commits: how the first is measured; by default it commits every 30 s. The second commits ten
             times a second, and the markers of its transactions count as records.
         settings: of it in Kafka's own names, `name=value` with commas.
+        slow: whether they get fewer events.
     """
     more = f", {settings}" if settings else ""
     exact = "processing.guarantee=exactly_once_v2"
@@ -105,6 +108,7 @@ def streams(topology: str, *, by_commits: bool = False, settings: str = "") -> t
             by_commits=by_commits,
             settings=f"{STREAMS_SETTINGS}, at_least_once (its default){more}",
             versions=STREAMS_JARS,
+            slow=slow,
             env={"BENCH_STREAMS": settings},
         ),
         Contestant(
@@ -114,6 +118,7 @@ def streams(topology: str, *, by_commits: bool = False, settings: str = "") -> t
             by_commits=True,
             settings=f"the same, {exact}",
             versions=STREAMS_JARS,
+            slow=slow,
             extra=True,
             env={"BENCH_STREAMS": exact},
         ),
@@ -186,6 +191,15 @@ QUIX = Contestant(
     extra=True,
 )
 
+
+def windows(kind: str, *, slow: bool = False) -> tuple[Contestant, ...]:
+    """Those with a kind of window; `slow` is whether Kafka Streams gets fewer events."""
+    return (
+        replace(MILLRACE, command=faust(f"bench.windows.{kind}"), settings="its defaults"),
+        *streams(kind, by_commits=True, settings="commit.interval.ms=1000", slow=slow),
+    )
+
+
 CONTESTANTS: Mapping[str, Sequence[Contestant]] = {
     "activity": (MILLRACE, *streams("activity"), LOOP, BYTEWAX, QUIX, PLAIN, ALL_AGENTS),
     "ads": (
@@ -195,5 +209,9 @@ CONTESTANTS: Mapping[str, Sequence[Contestant]] = {
         # It sends a count for each view.
         replace(PLAIN, command=faust("bench.yahoo.plain")),
     ),
+    "tumbling": windows("tumbling"),
+    # It puts an event into each of sixty windows.
+    "hopping": windows("hopping", slow=True),
+    "sessions": windows("sessions"),
 }
 """By workload, in the order of the table."""
