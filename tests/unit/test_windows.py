@@ -66,6 +66,25 @@ slow = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCh
 SIZES = [(60, 60), (60, 20), (30, 10)]
 
 
+class Listed:
+    """All figures, in their order: what is put together in another order shows."""
+
+    type = list[int]
+
+    def zero(self) -> list[int]:
+        return []
+
+    def add(self, total: list[int], value: Event) -> list[int]:
+        return [*total, value.figure]
+
+    def merge(self, total: list[int], more: list[int]) -> list[int]:
+        total.extend(more)
+        return total
+
+    def result(self, total: list[int]) -> dict[str, Any]:
+        return {"listed": list(total)}
+
+
 class Expected:
     """What windows hold, straight from the definition, one event after the other."""
 
@@ -109,7 +128,7 @@ async def test_windows_close_once_with_what_was_in_time(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     seconds = timedelta(seconds=1)
-    value = Several(Count(), Sum(of=lambda event: event.figure))
+    value = Several(Count(), Listed())
     table = WindowTable("w", size=size * seconds, step=step * seconds, value=value, grace=grace * seconds)
     runner = Runner(tmp_path_factory.mktemp("windows"), table)
     final: list[tuple[int, str, int, dict[str, Any]]] = []
@@ -123,7 +142,7 @@ async def test_windows_close_once_with_what_was_in_time(
             windows.add(event.key, event, at=event.time)
     right = Expected(events, size, step, grace)
     assert final == [
-        (start, key, offset, result(value, held))
+        (start, key, offset, result(value, sorted(held, key=lambda event: event.time // step)))
         for start, key, offset, held in sorted(right.final, key=_order)
     ]
     assert [offset for _, offset in runner.late] == right.late
@@ -146,7 +165,7 @@ async def test_an_update_holds_what_came_up_to_its_origin(
 ) -> None:
     seconds = timedelta(seconds=1)
     last = Last("last", of=lambda event: event.figure, at=lambda event: event.time)
-    value = Several(Count(), Sum(of=lambda event: event.figure), last)
+    value = Several(Count(), Listed(), last)
     table = WindowTable("w", size=size * seconds, step=step * seconds, value=value)
     runner = Runner(tmp_path_factory.mktemp("windows"), table)
     told: list[tuple[int, Window]] = []
