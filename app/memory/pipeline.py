@@ -75,6 +75,9 @@ class _Engine(Engine):
     async def end(self, source: TopicPartition) -> int:
         return self._kafka.end(source.topic, source.partition)
 
+    def end_of(self, tp: TP) -> int | None:
+        return self._kafka.end(tp.topic, tp.partition)
+
     async def rewind(self, topic: str, number: int, offset: int | None) -> tuple[int, int]:  # noqa: ARG002 (records are read by position)
         self._tag += 1
         return offset or 0, self._tag
