@@ -123,6 +123,13 @@ class Engine:
         return self.app.producer._ensure_producer()
 
     @property
+    def producer_works(self) -> bool:
+        """Whether the task runs that sends what the producer is given."""
+        producer = self.app.producer._producer
+        task = producer and producer._sender and producer._sender.sender_task
+        return task is not None and not task.done()
+
+    @property
     def at_work(self) -> bool:
         """Whether the group has settled who owns what."""
         return self.joined and not self.app.rebalancing

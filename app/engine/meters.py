@@ -1,4 +1,4 @@
-"""What the engine counts for `/metrics`: plain numbers, changed a few times a batch or commit, never an event.
+"""What the engine counts for `/metrics`: plain numbers, changed a few times a batch or commit.
 
 A batch's numbers count when it is committed: one that is dropped and computed again counts once.
 """
@@ -47,7 +47,8 @@ class Tally:
     """What one batch has come to.
 
     Attributes:
-        events: valid events, duplicates among them.
+        records: number of its records.
+        events: valid events among them, duplicates too.
         again: events of these, and dead letters, that had waited to be tried again.
         outputs: records sent, by topic.
         duplicates: events that a table has let not pass, by its name.
@@ -58,10 +59,10 @@ class Tally:
         seconds: time from the decoding of its records to the producer's having its outputs.
     """
 
-    __slots__ = ("again", "appended", "dead", "duplicates", "events", "late", "outputs", "seconds")
+    __slots__ = ("again", "appended", "dead", "duplicates", "events", "late", "outputs", "records", "seconds")
 
     def __init__(self) -> None:
-        self.events = self.again = 0
+        self.records = self.events = self.again = 0
         self.outputs: dict[str, int] = {}
         self.duplicates: dict[str, int] = {}
         self.dead: dict[str, int] = {}

@@ -104,7 +104,7 @@ class Partition:
 
     @property
     def waits_since(self) -> float | None:
-        """When the oldest batch that is not committed was done, on the monotonic clock; None if none waits."""
+        """When the oldest batch without a commit was done, on the monotonic clock; None if there is none."""
         return self._queue[0].since if self._queue else None
 
     @property
@@ -164,7 +164,7 @@ class Partition:
                 return None
             changes = self.engine.wiring.new_changes()
             changes.rows[ROW] = row
-            self._stage(changes, {}, [], 0, Tally())
+            self._stage(changes, {}, [], Tally())
         assert self._silence.planned is not None
         return self.move(self._silence.planned)
 
@@ -224,18 +224,17 @@ class Partition:
         if told is not None and told.known != self.upstream:
             self.upstream = told.known
             changes.rows[UPSTREAM] = told.row
-        self._stage(changes, out.updates, deliveries, len(chunk.records), out.tally)
+        out.tally.records = len(chunk.records)
+        self._stage(changes, out.updates, deliveries, out.tally)
         if found.refused is not None:
             # What the limit lets pass is committed, so that it can be looked at; nothing after it.
             self.tag = None
             self._last = self.trouble.too_many(found.refused)
 
-    def _stage(
-        self, changes: Any, updates: Updates, deliveries: list[asyncio.Future[Any]], records: int, tally: Tally
-    ) -> None:
+    def _stage(self, changes: Any, updates: Updates, sent: list[asyncio.Future[Any]], tally: Tally) -> None:
         self.state.stage(changes)
         position = (self.accepted, self.watermark, self.applied, astuple(self.trouble.flood))
-        self._queue.append(Staged(changes, updates, deliveries, records, *position, tally))
+        self._queue.append(Staged(changes, updates, sent, *position, tally))
         self._idle.clear()
         self._changed.set()
 

@@ -98,7 +98,7 @@ class Pinned:
         if offsets == self._row.offsets and last < self._row.lease:
             return
         row = _Row(offsets, last + 1 + int(engine.lease_seconds * 1000))
-        owner._stage(self._changes(row), {}, [], 0, Tally())
+        owner._stage(self._changes(row), {}, [], Tally())
         await owner.committed_all()
         if owner.wants(chunk):
             self._row = row

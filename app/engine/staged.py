@@ -21,13 +21,17 @@ class Staged:
     changes: Any
     updates: Updates
     deliveries: list[asyncio.Future[Any]]
-    records: int
     position: int
     watermark: float
     applied: int
     flood: tuple[int, int, int]
     tally: Tally
     since: float = field(default_factory=time.monotonic)
+
+    @property
+    def records(self) -> int:
+        """Number of the batch's records."""
+        return self.tally.records
 
     @property
     def delivered(self) -> bool:

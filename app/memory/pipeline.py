@@ -68,6 +68,10 @@ class _Engine(Engine):
     def producer(self) -> Any:
         return self._kafka
 
+    @property
+    def producer_works(self) -> bool:
+        return True
+
     async def begin(self, source: TopicPartition, state: State) -> int | None:
         offsets: dict[str, int] = state.position.offsets
         return offsets.get(source.topic)
