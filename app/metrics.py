@@ -123,7 +123,7 @@ WATERMARK_DELAY = Metric(
 LATENCY = Metric(
     "millrace_event_latency_seconds",
     "histogram",
-    "From when Kafka got a valid event to its confirmed commit; of a batch, 16 events stand for all.",
+    "From when Kafka got a valid event to its confirmed commit; of a batch, up to 8 events stand for all.",
     ("topic",),
     LATENCY_SECONDS,
 )

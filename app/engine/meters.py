@@ -4,7 +4,7 @@ A batch's numbers count when it is committed: one that is dropped and computed a
 """
 
 from bisect import bisect_left
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -16,7 +16,7 @@ LATENCY_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 RESTORE_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
 
 # Of a batch, so many records stand for all in the histogram of latencies.
-SAMPLES = 16
+SAMPLES = 8
 
 
 class Histogram:
@@ -54,12 +54,23 @@ class Tally:
         duplicates: events that a table has let not pass, by its name.
         dead: dead letters, by code.
         late: events that a table has not taken, by its name; an event may be late for several windows.
-        appended: for some of the events, when Kafka got them (milliseconds since the epoch), and how many
-            they stand for: themselves and those up to the next of them.
+        appended: when Kafka got some of the events, milliseconds since the epoch.
+        step: how many events each of these stands for: itself and those up to the next; the last for the rest.
         seconds: time from the decoding of its records to the producer's having its outputs.
     """
 
-    __slots__ = ("again", "appended", "dead", "duplicates", "events", "late", "outputs", "records", "seconds")
+    __slots__ = (
+        "again",
+        "appended",
+        "dead",
+        "duplicates",
+        "events",
+        "late",
+        "outputs",
+        "records",
+        "seconds",
+        "step",
+    )
 
     def __init__(self) -> None:
         self.records = self.events = self.again = 0
@@ -67,16 +78,15 @@ class Tally:
         self.duplicates: dict[str, int] = {}
         self.dead: dict[str, int] = {}
         self.late: dict[str, int] = {}
-        self.appended: list[tuple[int, int]] = []
+        self.appended: list[int] = []
+        self.step = 1
         self.seconds: float | None = None
 
     def sample(self, records: Sequence[ConsumerRecord]) -> None:
         """Take note of the batch's valid events; of large batches a few stand for all."""
         self.events = len(records)
-        step = -(-self.events // SAMPLES) or 1
-        self.appended = [
-            (records[i].timestamp, min(step, self.events - i)) for i in range(0, self.events, step)
-        ]
+        self.step = -(-self.events // SAMPLES) or 1
+        self.appended = [record.timestamp for record in records[:: self.step]]
 
 
 def add(counts: dict[str, int], name: str, more: int = 1) -> None:
@@ -84,8 +94,9 @@ def add(counts: dict[str, int], name: str, more: int = 1) -> None:
     counts[name] = counts.get(name, 0) + more
 
 
-def _counter() -> Counter[str]:
-    return Counter()
+def _add_all(counts: dict[str, int], more: dict[str, int]) -> None:
+    for name, count in more.items():
+        counts[name] = counts.get(name, 0) + count
 
 
 @dataclass
@@ -107,10 +118,10 @@ class Meter:
     retries: int = 0
     takeovers: int = 0
     restored: int = 0
-    outputs: Counter[str] = field(default_factory=_counter)
-    duplicates: Counter[str] = field(default_factory=_counter)
-    dead: Counter[str] = field(default_factory=_counter)
-    late: Counter[str] = field(default_factory=_counter)
+    outputs: dict[str, int] = field(default_factory=dict)
+    duplicates: dict[str, int] = field(default_factory=dict)
+    dead: dict[str, int] = field(default_factory=dict)
+    late: dict[str, int] = field(default_factory=dict)
     batches: Histogram = field(default_factory=lambda: Histogram(WORK_SECONDS))
     commits: Histogram = field(default_factory=lambda: Histogram(WORK_SECONDS))
     latency: Histogram = field(default_factory=lambda: Histogram(LATENCY_SECONDS))
@@ -128,17 +139,16 @@ class Meter:
         for tally in tallies:
             self.events += tally.events
             self.again += tally.again
-            self.outputs.update(tally.outputs)
-            if tally.duplicates:
-                self.duplicates.update(tally.duplicates)
-            if tally.dead:
-                self.dead.update(tally.dead)
-            if tally.late:
-                self.late.update(tally.late)
+            _add_all(self.outputs, tally.outputs)
+            _add_all(self.duplicates, tally.duplicates)
+            _add_all(self.dead, tally.dead)
+            _add_all(self.late, tally.late)
             if tally.seconds is not None:
                 self.batches.observe(tally.seconds)
-            for appended, times in tally.appended:
-                self.latency.observe(max(0.0, now - appended / 1000), times)
+            left = tally.events
+            for appended in tally.appended:
+                self.latency.observe(max(0.0, now - appended / 1000), min(tally.step, left))
+                left -= tally.step
 
     def taken_over(self, seconds: float, records: int) -> None:
         """Count a partition that was restored, from so many records of its state log."""

@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from app import metrics
 from app.engine.engine import Engine
-from app.engine.meters import Histogram, Meter
+from app.engine.meters import Histogram, Meter, add
 from app.engine.partition import Partition
 from app.engine.source import Source
 from app.engine.trouble import FAILED
@@ -72,7 +72,7 @@ class EngineCollector(Collector):
         for topic, meter in sorted(engine.meters.items()):
             _put_meter(sheet, engine.sources[topic], meter)
             for name, count in meter.outputs.items():
-                outputs[name] = outputs.get(name, 0) + count
+                add(outputs, name, count)
             held = {tp: p for tp, p in sorted(engine.partitions.items()) if tp.topic == topic}
             _put_topic(sheet, topic, list(held.values()))
             for tp, partition in held.items():
@@ -126,12 +126,12 @@ def _put_meter(sheet: Sheet, source: Source, meter: Meter) -> None:
     sheet.put(metrics.RESTORED, meter.restored, topic)
     # With a 0 before the first one: Prometheus sees no increase of what begins with 1.
     for code in sorted({*CODES, FAILED, *meter.dead}):
-        sheet.put(metrics.DEAD_LETTERS, meter.dead[code], topic, code)
+        sheet.put(metrics.DEAD_LETTERS, meter.dead.get(code, 0), topic, code)
     for table in source.tables:
         if isinstance(table, SeenTable | OnceTable):
-            sheet.put(metrics.DUPLICATES, meter.duplicates[table.name], topic, table.name)
+            sheet.put(metrics.DUPLICATES, meter.duplicates.get(table.name, 0), topic, table.name)
         if getattr(table, "grace", None) is not None:
-            sheet.put(metrics.LATE, meter.late[table.name], topic, table.name)
+            sheet.put(metrics.LATE, meter.late.get(table.name, 0), topic, table.name)
     sheet.put_histogram(metrics.LATENCY, meter.latency, topic)
     sheet.put_histogram(metrics.BATCH, meter.batches, topic)
     sheet.put_histogram(metrics.COMMIT, meter.commits, topic)
