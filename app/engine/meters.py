@@ -55,7 +55,7 @@ class Tally:
         dead: dead letters, by code.
         late: events that a table has not taken, by its name; an event may be late for several windows.
         appended: when Kafka got some of the events, milliseconds since the epoch.
-        step: how many events each of these stands for: itself and those up to the next; the last for the rest.
+        step: how many events each of these stands for, itself and those behind it; the last for the rest.
         seconds: time from the decoding of its records to the producer's having its outputs.
     """
 
