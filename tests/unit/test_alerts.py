@@ -2,8 +2,6 @@
 
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ import pytest
 import yaml
 
 from app.metrics import METRICS, PROCESS
+from tests.unit.promtool import promtool
 
 ROOT = Path(__file__).resolve().parents[2]
 RULES = ROOT / "deploy" / "prometheus" / "alerts.yml"
@@ -81,15 +80,6 @@ FIRES: dict[str, tuple[dict[str, str], str]] = {
     "MillraceDiskLow": ({'millrace_disk_free_bytes{instance="a"}': "90000x600"}, "6m"),
     "MillraceDiskFills": ({'millrace_disk_free_bytes{instance="a"}': "900000-600x600"}, "3h"),
 }
-
-
-def promtool(*args: str) -> None:
-    """Run promtool, or skip."""
-    program = shutil.which("promtool")
-    if program is None:
-        pytest.skip("promtool is not installed: Debian's package `prometheus` has it")
-    done = subprocess.run([program, *args], capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def firing(series: dict[str, str], at: str, expression: str, name: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from app.engine.meters import SAMPLES, Histogram, Meter, Tally
 from app.memory.driver import Driver
 from app.metrics import METRICS, PROCESS, buckets, document
 from app.web.metrics import registry
+from tests.unit.promtool import promtool
 
 START = 1_700_000_000.0
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,9 +38,14 @@ def engine_of(driver: Driver) -> Engine:
     return driver._pipeline.engine
 
 
+def text_of(driver: Driver, folder: Path = ROOT) -> str:
+    """Return what a scrape gets."""
+    return generate_latest(registry(engine_of(driver), folder, 100)).decode()
+
+
 def scrape(driver: Driver, folder: Path = ROOT) -> Samples:
     """Return all samples by name and labels' values."""
-    text = generate_latest(registry(engine_of(driver), folder, 100)).decode()
+    text = text_of(driver, folder)
     return {
         (sample.name, *(sample.labels[name] for name in LABELS if name in sample.labels)): sample.value
         for family in text_string_to_metric_families(text)
@@ -141,6 +147,11 @@ def test_all_that_is_shown_is_declared_and_documented(driver: Driver) -> None:
     }
     assert PROCESS.keys() <= shown
     assert (ROOT / "docs" / "metrics.md").read_text() == document(), "run `make docs`"
+
+
+def test_prometheus_likes_what_is_shown(driver: Driver) -> None:
+    driver.send("activity.raw", event("e1", action="purchase", amount=1.0, country="FR"))
+    promtool("check", "metrics", given=text_of(driver))
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
