@@ -105,7 +105,7 @@ class EngineCollector(Collector):
         if partition.committed is None:
             if hasattr(partition, "state"):
                 progress = partition.state.progress
-                sheet.put(metrics.RESTORE_LEFT, progress.end - progress.next, *labels)
+                sheet.put(metrics.RESTORE_LEFT, max(0, progress.end - progress.next), *labels)
                 if progress.end and progress.seconds_left is not None:
                     sheet.put(metrics.RESTORE_SECONDS_LEFT, progress.seconds_left, *labels)
             return

@@ -134,7 +134,8 @@ def test_figures_of_the_main_job(driver: Driver) -> None:
 
 def test_all_that_is_shown_is_declared_and_documented(driver: Driver) -> None:
     driver.send("activity.raw", event("e1", action="purchase", amount=1.0, country="FR"))
-    shown = {name for name, *_ in scrape(driver)}
+    found = scrape(driver)
+    shown = {name for name, *_ in found}
     declared = {series for metric in METRICS for series in metric.series} | PROCESS.keys()
     assert shown <= declared
     unseen = {metric.name for metric in METRICS if not metric.series <= shown}
@@ -146,6 +147,10 @@ def test_all_that_is_shown_is_declared_and_documented(driver: Driver) -> None:
         "millrace_active_users",
     }
     assert PROCESS.keys() <= shown
+    for metric in METRICS:
+        named = (f"{metric.name}_bucket", "activity.raw")[: len(metric.labels) + 1]
+        bounds = [float(key[-1]) for key in found if key[:-1] == named]
+        assert bounds == ([*metric.bounds, math.inf] if metric.bounds else [])
     assert (ROOT / "docs" / "metrics.md").read_text() == document(), "run `make docs`"
 
 
