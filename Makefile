@@ -7,7 +7,7 @@ LOCK := $(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --no-em
 PATHS := app agents models tables tests bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint types format lock chaos soak bench bench-full bench-windows bench-state bench-latency bench-scale bench-growth bench-http bench-profile clean
+.PHONY: help setup run test check lint types format lock chaos soak bench bench-full bench-windows bench-state bench-latency bench-scale bench-growth bench-http bench-profile docs clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -40,6 +40,9 @@ types: $(SETUP) ## mypy, strict
 format: $(SETUP) ## mend the style where it can be
 	@$(BIN)/ruff check --fix-only $(PATHS)
 	@$(BIN)/ruff format $(PATHS)
+
+docs: $(SETUP) ## write docs/metrics.md
+	@$(BIN)/python -m app.metrics > docs/metrics.md
 
 lock: $(SETUP) ## pin the dependencies anew, with hashes
 	@$(LOCK) -o requirements.lock

@@ -54,6 +54,9 @@ class Settings(BaseSettings):
         ge=timedelta(seconds=2),
         description="Time that work may stand still before the worker ends, to be started again.",
     )
+    ready_lag: int = Field(
+        100_000, ge=0, description="Events that a partition may be behind with the worker ready."
+    )
     retention: timedelta = Field(timedelta(days=7), description="Time that event topics keep their records.")
 
     agents: str = Field(

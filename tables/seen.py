@@ -251,6 +251,8 @@ class Sightings:
             first, duplicates = table.counts(out.read([table.counts_key])[0])
             counts = (first + len(self._rows), duplicates + self._duplicates)
             changes.rows[table.counts_key] = msgspec.msgpack.encode(counts)
+        if self._duplicates:
+            out.repeated(table.name, self._duplicates)
         for bucket, pack in self._packs.items():
             changes.rows[table.pack_key(bucket, out.serial)] = msgspec.msgpack.encode(pack)
         if not self._packs:

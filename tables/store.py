@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from rocksdict import BlockBasedOptions, Cache, Options, Rdict, ReadOptions, WriteBatch, WriteOptions
 
@@ -19,6 +20,20 @@ FORMAT_KEY = b"\0format"
 
 WRITE_BUFFER = 16 << 20
 BLOCK_CACHE = 64 << 20
+
+
+class Sizes(NamedTuple):
+    """How large the rows are.
+
+    Attributes:
+        keys: their number, as RocksDB estimates it.
+        disk: bytes of the files that hold them.
+        memory: bytes of those that are in no file yet.
+    """
+
+    keys: int
+    disk: int
+    memory: int
 
 
 class DirectoryTakenError(Exception):
@@ -134,6 +149,15 @@ class Store:
         options = ReadOptions()
         options.set_iterate_upper_bound(end)
         yield from self._db.items(from_key=start, read_opt=options)
+
+    def sizes(self) -> Sizes:
+        """Return how large the rows are, at no cost."""
+        number = self._db.property_int_value
+        return Sizes(
+            number("rocksdb.estimate-num-keys") or 0,
+            number("rocksdb.live-sst-files-size") or 0,
+            number("rocksdb.cur-size-all-mem-tables") or 0,
+        )
 
     @contextmanager
     def bulk(self) -> Iterator[None]:

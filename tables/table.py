@@ -98,6 +98,15 @@ class Out(Reader, Protocol):
         """
         ...
 
+    def repeated(self, table: str, count: int) -> None:
+        """Note that a table does not let events of the batch pass, because it has seen them before.
+
+        Args:
+            table: its name.
+            count: how many.
+        """
+        ...
+
     def scan(self, start: bytes, end: bytes) -> Iterable[tuple[bytes, bytes]]:
         """Read a range of rows as they are before this batch, in order."""
         ...

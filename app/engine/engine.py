@@ -15,6 +15,7 @@ from app.engine.assignor import OWNER_BONUS
 from app.engine.batch import Chunk
 from app.engine.errors import DlqLimit, ErrorPolicy
 from app.engine.forward import Forward
+from app.engine.meters import WORK_SECONDS, Histogram, Meter, Meters
 from app.engine.partition import Partition
 from app.engine.reference import References
 from app.engine.restore import begin, end
@@ -66,6 +67,11 @@ class Engine:
         lease_seconds: how far ahead a partition says which events it will look up for.
         commit_seconds: at the multiples of it partitions commit; 0 for at once.
         clock: tells the time, seconds since the epoch.
+        meters: what has happened so far, by source topic.
+        rebalances: how often the consumer group has given this worker its partitions.
+        started: whether all of its partitions have been restored once.
+        ends: offsets after the partitions' last records, as the watchdog has seen them last.
+        loop_lag: how late the event loop does what is due, looked at once a second; seconds.
         fresh: when its copies of partitions that it has owned were last known to be current, seconds since
             the epoch.
     """
@@ -93,6 +99,11 @@ class Engine:
         self.reference_seconds = REFERENCE_SECONDS
         self.lease_seconds = LEASE_SECONDS
         self.fresh: dict[TP, float] = {}
+        self.meters: Meters = Meters(Meter)
+        self.rebalances = 0
+        self.started = False
+        self.ends: dict[TP, int] = {}
+        self.loop_lag = Histogram(WORK_SECONDS)
         self._owned: set[TP] = set()
         self.wiring = wiring
         self.chunk_records = chunk_records
@@ -112,6 +123,13 @@ class Engine:
         return self.app.producer._ensure_producer()
 
     @property
+    def producer_works(self) -> bool:
+        """Whether the task runs that sends what the producer is given."""
+        producer = self.app.producer._producer
+        task = producer and producer._sender and producer._sender.sender_task
+        return task is not None and not task.done()
+
+    @property
     def at_work(self) -> bool:
         """Whether the group has settled who owns what."""
         return self.joined and not self.app.rebalancing
@@ -119,6 +137,7 @@ class Engine:
     async def assign(self, assigned: Iterable[TP]) -> None:
         """Take partitions over: restore each, then let it work. Follow those that others own."""
         self.joined = True
+        self.rebalances += 1
         self.forward.start()
         self._owned = {tp for tp in assigned if tp.topic in self.sources}
         self.standbys.follow({TP(*tp) for tp in self.followed} - self._owned)
@@ -127,6 +146,25 @@ class Engine:
                 partition = Partition(self, self.sources[tp.topic], tp.partition, self.chunk_records)
                 self.partitions[tp] = partition
                 partition.start()
+        self.restored()
+
+    def restored(self) -> None:
+        """Note that partitions may be fetched from, and whether all have been restored once."""
+        self.room.set()
+        self.started |= self.joined and all(p.committed is not None for p in self.partitions.values())
+
+    def end_of(self, tp: TP) -> int | None:
+        """Return the offset after a partition's last record, as far as it is known; None if it is not.
+
+        The consumer knows it from its last fetch, and does not fetch a partition that has enough under way.
+        """
+        known = [end for end in (self.app.consumer.highwater(tp), self.ends.get(tp)) if end is not None]
+        return max(known, default=None)
+
+    def lag(self, tp: TP) -> int | None:
+        """Return how many records of a partition are not in its state yet; None if that is not known."""
+        end, committed = self.end_of(tp), self.committed(tp)
+        return None if end is None or committed is None else max(0, end - committed)
 
     async def drain(self) -> None:
         """Accept nothing more, and wait a bounded time for what is under way."""

@@ -110,6 +110,10 @@ class State(Protocol):
         """Forget staged changes that have been committed."""
         ...
 
+    def sizes(self) -> tuple[int, int, int]:
+        """Return the number of rows, their bytes on disk, and their bytes that are in memory only."""
+        ...
+
     def close(self) -> None:
         """Release the state; it stays on disk."""
         ...

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tables.store import Sizes
+
 Rows = dict[bytes, bytes | None]
 
 
@@ -49,6 +51,10 @@ class MemoryStore:
     def reset(self, why: str) -> None:  # noqa: ARG002 (nobody keeps a store that is in memory)
         """Begin with no rows."""
         self._rows.clear()
+
+    def sizes(self) -> Sizes:
+        """Return how large the rows are."""
+        return Sizes(len(self._rows), 0, sum(len(key) + len(value) for key, value in self._rows.items()))
 
     @contextmanager
     def bulk(self) -> Iterator[None]:
