@@ -58,6 +58,10 @@ class Replica(Protocol):
         """Apply records of the log; `following` is the offset to go on from."""
         ...
 
+    def snapshot(self) -> tuple[Any, Any]:
+        """Return its position and its rows as they are now; see `tables.replica.Replica`."""
+        ...
+
     def close(self) -> None:
         """Release the copy; it stays on disk."""
         ...
@@ -96,6 +100,10 @@ class State(Protocol):
 
     def scan_committed(self, start: bytes, end: bytes) -> Iterable[tuple[bytes, bytes]]:
         """Read a range of rows as of the last commit."""
+        ...
+
+    def snapshot(self) -> tuple[Any, Any]:
+        """Return its position and its rows as of the last commit; see `tables.replica.Replica`."""
         ...
 
     def stage(self, changes: Any) -> None:

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tables import snapshot
+
 Rows = dict[bytes, bytes | None]
 
 
@@ -49,6 +51,10 @@ class MemoryStore:
     def reset(self, why: str) -> None:  # noqa: ARG002 (nobody keeps a store that is in memory)
         """Begin with no rows."""
         self._rows.clear()
+
+    def snapshot(self) -> snapshot.Rows:
+        """Return the rows as they are now."""
+        return snapshot.Rows(dict(self._rows))
 
     @contextmanager
     def bulk(self) -> Iterator[None]:
