@@ -141,6 +141,7 @@ class Source:
         behind: name of the source topic whose agent sends the records of this one: the watermark comes from
             its partitions, not from the event times; see `app.engine.upstream`. None for a topic of its own.
         tables: the tables that its agent changes.
+        keyed: names of those whose keys are the topic's.
         references: the reference topics that its agent looks up.
     """
 
@@ -154,6 +155,7 @@ class Source:
     idle: float | None = None
     behind: str | None = None
     tables: list[Any] = field(default_factory=list)
+    keyed: set[str] = field(default_factory=set)
     references: list[Any] = field(default_factory=list)
 
 
