@@ -38,9 +38,11 @@ class Gather:
         self._engine = engine
         self._connect = connect or (lambda: httpx.AsyncClient(trust_env=False, timeout=WORKER_SECONDS))
         self._client: httpx.AsyncClient | None = None
+        self._closed = False
 
     async def close(self) -> None:
-        """Close the connections to the others."""
+        """Close the connections to the others, and ask them no more."""
+        self._closed = True
         if self._client is not None:
             client, self._client = self._client, None
             await client.aclose()
@@ -90,6 +92,8 @@ class Gather:
         return list(found.values()), {tp: text for tp, text in missing.items() if tp not in found}
 
     async def _worker(self, url: str, target: str, tps: Collection[TP]) -> list[Part] | str:
+        if self._closed:
+            return "this worker is stopping"
         if self._client is None:
             self._client = self._connect()
         numbers = ",".join(str(number) for number in sorted({tp.partition for tp in tps}))

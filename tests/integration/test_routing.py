@@ -2,9 +2,12 @@
 
 import json
 import random
+import signal
+import time
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -329,3 +332,43 @@ def test_a_key_is_right_at_each_worker_while_they_come_go_and_die(service: Servi
     assert max(max(waits, default=0.0) for waits in outages.values()) <= PROMISED
     reasons = Counter(one.status for one in asker.vain)
     assert set(reasons) <= {503}, [one.body for one in asker.vain if one.status != 503][:3]
+
+
+def test_a_worker_that_stood_still_does_not_answer_with_what_it_knew(service: Service) -> None:
+    frozen, other = (service.worker(name, **SETTINGS).wait_ready() for name in ("0", "1"))
+    users = USERS[:40]
+
+    def send(number: int) -> None:
+        events = [
+            {"event_id": f"{user} {number}", "user_id": user, "action": "login", "timestamp": START + number}
+            for user in users
+        ]
+        service.send(RAW, [(one["user_id"].encode(), json.dumps(one).encode()) for one in events])
+
+    send(1)
+    for topic in (RAW, ENRICHED):
+        service.wait_done(topic=topic)
+    frozen.wait_ready()
+    mine = [user for user in users if frozen.get(f"/tables/profiles/{user}?local=true").status_code == 200]
+    assert 0 < len(mine) < len(users)
+    frozen.process.send_signal(signal.SIGSTOP)
+    send(2)
+    for topic in (RAW, ENRICHED):  # the other has taken over
+        service.wait_done(topic=topic)
+    with ThreadPoolExecutor(2 * len(mine)) as threads:
+        # They wait in its socket, and are the first that it meets.
+        paths = [f"/tables/profiles/{user}{local}" for user in mine for local in ("", "?local=true")]
+        answers = [threads.submit(frozen.get, path) for path in paths]
+        time.sleep(0.5)
+        frozen.process.send_signal(signal.SIGCONT)
+        found = [answer.result() for answer in answers]
+    said = Counter(
+        (one.status_code, one.json()["value"]["events"] if one.status_code == 200 else None) for one in found
+    )
+    print(f"\nafter standing still: {dict(said)}")
+    assert set(said) <= {(200, 2), (503, None), (404, None)}
+    assert all(one.status_code != 404 for one in found[::2])  # only of what it does not hold any more
+    for worker in (frozen, other):
+        worker.wait_ready()
+        shown = [worker.get(f"/tables/profiles/{user}").json()["value"]["events"] for user in users]
+        assert shown == [2] * len(users)
