@@ -70,7 +70,7 @@ class Lease:
     """
 
     def __init__(self) -> None:
-        self._until = -math.inf
+        self._sent = self._until = -math.inf
 
     def renew(self, sent: float, seconds: float) -> None:
         """Take note of a heartbeat that was answered well.
@@ -79,12 +79,18 @@ class Lease:
             sent: when it was sent, by `now`.
             seconds: how long the group waits for the next one.
         """
+        self._sent = max(self._sent, sent)
         self._until = max(self._until, sent + seconds)
 
     @property
     def holds(self) -> bool:
         """Whether the partitions are still this worker's, for all that others may do."""
         return now() < self._until
+
+    @property
+    def age(self) -> float:
+        """Seconds since the partitions were surely this worker's; infinite if they never were."""
+        return now() - self._sent
 
 
 def now() -> float:

@@ -73,7 +73,7 @@ class Held:
     Attributes:
         tp: the partition.
         open: returns position and rows.
-        partition: the partition, if this worker owns it; None for a standby's copy.
+        partition: the partition, if this worker surely owns it; None for a copy.
         staleness: seconds that the copy may be behind.
     """
 
@@ -108,14 +108,18 @@ def owned(engine: Engine, tps: Iterable[TP]) -> list[Held]:
     ]
 
 
-def followed(engine: Engine, tps: Iterable[TP], max_staleness: float) -> list[Held]:
-    """Return copies of the partitions that this worker keeps as a standby, if they are fresh enough."""
-    copies = ((tp, engine.standbys.copies.get(tp)) for tp in tps)
-    return [
-        Held(tp, copy.replica.snapshot, staleness=copy.staleness)
-        for tp, copy in copies
-        if copy is not None and copy.staleness <= max_staleness
-    ]
+def copied(engine: Engine, tps: Iterable[TP], max_staleness: float) -> list[Held]:
+    """Return the copies of partitions that this worker keeps as a standby, if they are fresh enough.
+
+    What it has owned and may have lost (while Kafka does not answer, say) is a copy, too.
+    """
+    copies = []
+    for tp in tps:
+        if (copy := engine.standbys.copies.get(tp)) is not None:
+            copies.append(Held(tp, copy.replica.snapshot, staleness=copy.staleness))
+        elif (partition := engine.partitions.get(tp)) is not None and partition.tag is not None:
+            copies.append(Held(tp, partition.state.snapshot, staleness=engine.lease.age))
+    return [copy for copy in copies if copy.staleness <= max_staleness]
 
 
 def check(engine: Engine, held: Iterable[Held]) -> None:

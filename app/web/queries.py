@@ -1,7 +1,7 @@
 """Queries of the live tables: of all partitions, whichever worker owns them."""
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -12,7 +12,7 @@ from app.engine.producer import partition_for
 from app.engine.reference import Reference
 from app.web.asking import Asked
 from app.web.gather import PARTITIONS_HEADER, Gather
-from app.web.parts import Held, MovingError, Part, check, followed, owned, read, recorded
+from app.web.parts import Held, MovingError, Part, check, copied, owned, read, recorded
 from app.web.problems import ProblemError
 from tables.questions import ByKey, Question
 from tables.reading import Committed
@@ -164,8 +164,7 @@ class Queries:
         held = owned(self._engine, tps)
         if asked.max_staleness is None:
             return held
-        mine = {one.tp for one in held}
-        return held + followed(self._engine, [tp for tp in standbys if tp not in mine], asked.max_staleness)
+        return held + copied(self._engine, _except(held, standbys), asked.max_staleness)
 
     async def _ask(
         self,
@@ -178,13 +177,11 @@ class Queries:
         held = self._held(wanted, asked, standbys=wanted if asked.local else ())
         others: list[Part] = []
         missing: dict[TP, str] = {}
-        if not asked.local:
-            mine = {one.tp for one in held}
-            others, missing = await self._gather.owners(target, [tp for tp in wanted if tp not in mine])
+        if not asked.local and len(held) < len(wanted):
+            others, missing = await self._gather.owners(target, _except(held, wanted))
             if missing and asked.max_staleness is not None:
-                held += followed(self._engine, missing, asked.max_staleness)
-                mine = {one.tp for one in held}
-                missing = {tp: why for tp, why in missing.items() if tp not in mine}
+                held += copied(self._engine, missing, asked.max_staleness)
+                missing = {tp: missing[tp] for tp in _except(held, missing)}
                 more, missing = await self._gather.standbys(target, missing)
                 others += more
         if not held and not others:
@@ -209,6 +206,11 @@ def _all(opened: Opened, others: Sequence[Part]) -> tuple[list[Part], list[Commi
     found += [(part, part.reader()) for part in others]
     found.sort(key=lambda item: item[0].partition)
     return [part for part, _ in found], [reader for _, reader in found]
+
+
+def _except(held: Iterable[Held], tps: Iterable[TP]) -> list[TP]:
+    mine = {one.tp for one in held}
+    return [tp for tp in tps if tp not in mine]
 
 
 def _check(question: Question, table: Queryable) -> None:

@@ -193,3 +193,4 @@ def test_a_lease_goes_by_when_the_heartbeat_was_sent() -> None:
     assert lease.holds
     time.sleep(0.06)
     assert not lease.holds
+    assert 0.05 < lease.age < 5

@@ -235,6 +235,14 @@ async def test_a_worker_that_may_have_lost_its_partitions_says_nothing(group: Gr
     with pytest.raises(ProblemError) as caught:
         await group.ask("/tables/t?local=true")
     assert caught.value.status == 503
+    # It has a copy all the same, as old as its last heartbeat.
+    lease._sent = now() - 5
+    answer = await group.ask("/tables/t?local=true&max_staleness=6")
+    assert [(part["role"], round(part["staleness"])) for part in answer["partitions"]] == [("standby", 5)] * 2
+    answer = await group.ask("/tables/t?max_staleness=6", 1)
+    assert [part["worker"] for part in answer["partitions"]] == [group.urls[n] for n in (0, 0, 1, 2)]
+    with pytest.raises(ProblemError):
+        await group.ask("/tables/t?local=true&max_staleness=4")
 
 
 async def test_a_lease_that_ends_while_rows_are_read(group: Group) -> None:
