@@ -99,7 +99,7 @@ class Keys:
             CannotAnswerError: the table's keys cannot be listed.
         """
         if not isinstance(table, Listed):
-            raise CannotAnswerError(f"the keys of {table.name!r} ({table.kind}) cannot be listed")
+            raise CannotAnswerError(f"The keys of {table.name!r} ({table.kind}) cannot be listed")
         shown: list[dict[str, Any]] = []
         for key, _ in groupby(merge(*(table.keys(reader, self.prefix, self.after) for reader in readers))):
             newest = table.newest(readers, key)
@@ -132,5 +132,5 @@ class Top:
             CannotAnswerError: the table has no such figure, or too many keys.
         """
         if not isinstance(table, Ranked):
-            raise CannotAnswerError(f"the keys of {table.name!r} ({table.kind}) cannot be ranked")
+            raise CannotAnswerError(f"The keys of {table.name!r} ({table.kind}) cannot be ranked")
         return table.top(readers, self.by, self.at, self.limit)

@@ -184,7 +184,7 @@ class Windowed(ABC, Generic[A]):
             for count, key in enumerate(self._keys_between(reader, first, last)):
                 if count == MOST_KEYS:
                     raise CannotAnswerError(
-                        f"a partition of {self.name!r} has more than {MOST_KEYS} keys then"
+                        f"A partition of {self.name!r} has more than {MOST_KEYS} keys then"
                     )
                 known = panes[key]
                 for pane, value in self.panes(reader, key, first, last):

@@ -44,6 +44,10 @@ class Standby:
         self._held_all = asked
         self.current = time.time() - (now() - asked)
 
+    def hold_nothing(self) -> None:
+        """Note that it begins anew."""
+        self.current, self._held_all = 0.0, -math.inf
+
     @property
     def staleness(self) -> float:
         """Seconds since it held all of its log; infinite if it never did."""
@@ -126,7 +130,10 @@ class Standbys:
         start = (await reader.offsets([log], EARLIEST))[log]
         end = (await reader.offsets([log], LATEST))[log]
         if self.copies.get(tp) is standby:
+            before = standby.replica.next
             standby.replica.fit(start, end)
+            if standby.replica.next < before:  # its rows were set aside
+                standby.hold_nothing()
             standby.replica.next = max(standby.replica.next, start)
 
     def _log(self, tp: TP) -> TopicPartition:

@@ -155,7 +155,7 @@ def read(url: str, held: Sequence[Held], use: Callable[[Mapping[TP, tuple[Part, 
                 opened[one.tp] = (one.part(url, position), rows)
             return use(opened)
         except (ClosedError, DbClosedError):
-            raise MovingError("partitions are moving to another worker") from None
+            raise MovingError("Partitions are moving to another worker") from None
 
 
 def recorded(

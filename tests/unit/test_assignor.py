@@ -1,5 +1,6 @@
 """Who gets which partitions: evenly, to the freshest copy, and with standbys that are not the owner."""
 
+import math
 import time
 from collections import Counter
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from app.engine.assignor import Assignor, Member, Plan, plan
 from app.engine.peers import FORMAT, Lease, now
+from app.engine.standby import Standby
 
 NUMBERS = st.integers(1, 12)
 
@@ -194,3 +196,13 @@ def test_a_lease_goes_by_when_the_heartbeat_was_sent() -> None:
     time.sleep(0.06)
     assert not lease.holds
     assert 0.05 < lease.age < 5
+
+
+def test_a_copy_is_as_stale_as_the_last_look_at_its_log() -> None:
+    standby = Standby(SimpleNamespace())
+    assert standby.staleness == math.inf
+    standby.hold_all(now() - 2)
+    assert 2 <= standby.staleness < 7
+    assert 2 <= time.time() - standby.current < 7
+    standby.hold_nothing()
+    assert (standby.staleness, standby.current) == (math.inf, 0.0)
