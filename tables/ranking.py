@@ -29,7 +29,7 @@ def largest(
     if by is None or by not in figures:
         known = ", ".join(sorted(figures)) or "none"
         raise CannotAnswerError(
-            f"say by which figure the keys of {table!r} are ranked; by= is one of: {known}"
+            f"Say by which figure the keys of {table!r} are ranked; by= is one of: {known}"
         )
     ranked = ((-result[by], key) for key, result in results.items() if _is_figure(result.get(by)))
     return {"by": by, "top": [{"key": key, **results[key]} for _, key in nsmallest(limit, ranked)]}

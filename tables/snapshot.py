@@ -90,7 +90,11 @@ class Snapshots:
             if self.closing:
                 raise ClosedError
             self._open += 1
-        return RocksSnapshot(db, self)
+        try:
+            return RocksSnapshot(db, self)
+        except BaseException:
+            self.done()
+            raise
 
     def done(self) -> None:
         """Note that one is not read any more."""
@@ -114,8 +118,15 @@ class RocksSnapshot:
 
     def __init__(self, db: Rdict, all_of: Snapshots) -> None:
         self._all = all_of
-        self._rows: Any = db.snapshot()
-        self._scans: dict[object, Any] = {}
+        # rocksdict's snapshots are good for single rows, but what iterates over them shows later writes, too.
+        # An iterator stays as of when it was made.
+        while True:
+            number = db.latest_sequence_number()
+            self._rows: Any = db.snapshot()
+            self._cursor: Any = db.iter()
+            if db.latest_sequence_number() == number:  # no write came between the two
+                break
+        self._scan: object = None  # whose place the cursor is at
 
     def get(self, key: bytes) -> bytes | None:
         """Read one row.
@@ -138,18 +149,22 @@ class RocksSnapshot:
         Raises:
             ClosedError: the database is being closed.
         """
-        self._check()
-        place, scans = object(), self._scans
-        scans[place] = iter(self._rows.items(from_key=start))
-        try:
-            while True:
-                self._check()
-                row = next(scans[place], None)
-                if row is None or row[0] >= end:
-                    return
-                yield row
-        finally:
-            scans.pop(place, None)
+        this = object()
+        while True:
+            self._check()
+            cursor = self._cursor
+            if self._scan is this:
+                cursor.next()
+            else:
+                cursor.seek(start)
+                self._scan = this
+            key = cursor.key() if self._found(cursor) else end
+            if key >= end:
+                return
+            value = cursor.value()
+            start = key + b"\0"
+            del cursor  # a scan that nobody ends must not hold it
+            yield key, value
 
     def last(self, start: bytes, end: bytes) -> tuple[bytes, bytes] | None:
         """Return the last row from key `start` up to, not including, `end`; None if there is none.
@@ -158,17 +173,26 @@ class RocksSnapshot:
             ClosedError: the database is being closed.
         """
         self._check()
-        for key, value in self._rows.items(backwards=True, from_key=end):
-            if key < end:
-                return (key, value) if key >= start else None
-        return None
+        cursor, self._scan = self._cursor, None
+        cursor.seek_for_prev(end)
+        if self._found(cursor) and cursor.key() == end:
+            cursor.prev()
+        if not self._found(cursor) or cursor.key() < start:
+            return None
+        return cursor.key(), cursor.value()
 
     def close(self) -> None:
         """Let the rows go."""
         if self._rows is not None:
-            self._scans.clear()
-            self._rows = None
+            self._rows = self._cursor = None
             self._all.done()
+
+    @staticmethod
+    def _found(cursor: Any) -> bool:
+        if cursor.valid():
+            return True
+        cursor.status()  # raises what went wrong, if it is not just the end
+        return False
 
     def _check(self) -> None:
         if self._all.closing or self._rows is None:
