@@ -18,7 +18,7 @@ import msgspec
 
 from tables.reading import Committed, Scan, keys_of_places
 from tables.replica import Changes
-from tables.table import Out, Range, Reader, iso, whole_seconds
+from tables.table import Out, Range, Reader, due_keys, iso, whole_seconds
 
 L = TypeVar("L")
 R = TypeVar("R")
@@ -118,8 +118,8 @@ class JoinTable(Generic[L, R]):
         self._prefix = f"{name}\0".encode()
         self.late_key = self._prefix + b"t"
         # Rows that find what is due.
-        self._due = f"{name}\1".encode()
-        self.derived: bytes | None = self._due
+        self.due_prefix = f"{name}\1".encode()
+        self.derived: bytes | None = self.due_prefix
 
     def open(
         self,
@@ -148,7 +148,7 @@ class JoinTable(Generic[L, R]):
 
     def due_key(self, due: int, row: bytes = b"") -> bytes:
         """Return the key of the row that finds an event by when it is due."""
-        return self._due + _TIME.pack(max(due, 0)) + row
+        return self.due_prefix + _TIME.pack(max(due, 0)) + row
 
     def due(self, side: bytes, at: int) -> int:
         """Return the time that the watermark must have passed so that no partner can come."""
@@ -368,28 +368,26 @@ class Joins(Generic[L, R]):
         """Delete the events that no partner can come for, and tell those that never had one."""
         table, out = self._table, self._out
         marks = [micros(watermark) for watermark in out.watermarks]
-        first, last = table.due_key(0), table.due_key(marks[-1])
-        done: list[tuple[int, str, bytes, _Kept]] = []
+        skip = len(table.due_key(0))
+        done = {kept.row: kept for kept in self._added if table.due(kept.side, kept.at) < marks[-1]}
+        for row in done:
+            del changed[row]
         unread: list[_Kept] = []
-        for key, _ in out.scan(first, last):
-            row = key[len(first) :]
+        for key in due_keys(out, table.due_prefix, table.due_key(marks[-1])):
+            row = key[skip:]
             changes.derived[key] = changes.rows[row] = None
-            kept = changed.pop(row, None)
-            if kept is None:
-                kept = table.found(row)
-                unread.append(kept)
-            done.append((table.due(kept.side, kept.at), kept.key, row, kept))
-        for kept in self._added:
-            due = table.due(kept.side, kept.at)
-            if due < marks[-1]:
-                del changed[kept.row]
-                done.append((due, kept.key, kept.row, kept))
-        unread = [kept for kept in unread if self._alone[kept.side] is not None]
+            if row in changed:
+                done[row] = changed.pop(row)
+            else:
+                unread.append(table.found(row))
+        # Where the table was declared otherwise before, one may be found twice, or be gone.
         for kept, raw in zip(unread, out.read([kept.row for kept in unread]), strict=True):
             if raw is not None:
                 table.load(kept, raw)
-        for due, name, _, kept in sorted(done, key=lambda item: item[:3]):
+                done.setdefault(kept.row, kept)
+        for kept in sorted(done.values(), key=lambda one: (table.due(one.side, one.at), one.key, one.row)):
             tell = self._alone[kept.side]
             if tell is not None and not kept.joined:
-                out.passed((due + 0.5) / 1_000_000)  # between two microseconds
-                tell(One(name, table.value(kept), kept.at / 1_000_000))
+                # Between two microseconds.
+                out.passed((table.due(kept.side, kept.at) + 0.5) / 1_000_000)
+                tell(One(kept.key, table.value(kept), kept.at / 1_000_000))

@@ -16,7 +16,7 @@ import msgspec
 from tables.aggregates import Aggregate
 from tables.reading import Committed, keys_of_places, keys_of_rows
 from tables.replica import Changes
-from tables.table import LATEST, Out, Range, Reader, from_iso, iso, whole_seconds
+from tables.table import LATEST, Out, Range, Reader, due_keys, from_iso, iso, whole_seconds
 
 A = TypeVar("A")
 V = TypeVar("V")
@@ -35,15 +35,16 @@ class Session(NamedTuple):
 
 
 class _Span(Generic[A]):
-    """A session as it is stored: first and last event time, and value."""
+    """A session as it is stored: first and last event time, and value; `new` before it is."""
 
-    __slots__ = ("end", "start", "total", "touched")
+    __slots__ = ("end", "new", "start", "total", "touched")
 
-    def __init__(self, start: float, end: float, total: A, touched: int = -1) -> None:
+    def __init__(self, start: float, end: float, total: A, *, new: bool = False) -> None:
         self.start = start
         self.end = end
         self.total = total
-        self.touched = touched
+        self.new = new
+        self.touched = -1
 
 
 class SessionTable(Generic[A, V]):
@@ -84,8 +85,8 @@ class SessionTable(Generic[A, V]):
         self.late_key = f"{name}\0l".encode()
         # Rows that find what is due: open sessions by a time not after their end, closed ones by their end.
         self.derived: bytes | None = f"{name}\1".encode()
-        self._check = f"{name}\1o".encode()
-        self._expiry = f"{name}\1c".encode()
+        self.checks = f"{name}\1o".encode()
+        self.expiries = f"{name}\1c".encode()
 
     def open(
         self,
@@ -115,19 +116,19 @@ class SessionTable(Generic[A, V]):
 
     def check_key(self, at: float, key: str = "") -> bytes:
         """Return the key of the row that says: look at a key's open sessions when `at` has passed."""
-        return self._check + _TIME.pack(max(at, 0.0)) + key.encode()
+        return self.checks + _TIME.pack(max(at, 0.0)) + key.encode()
 
     def expiry_key(self, end: float, row: bytes = b"") -> bytes:
         """Return the key of the row that finds a closed session, by its end."""
-        return self._expiry + _TIME.pack(max(end, 0.0)) + row
+        return self.expiries + _TIME.pack(max(end, 0.0)) + row
 
     def checked(self, check_key: bytes) -> str:
         """Return the key that is to be looked at."""
-        return check_key[len(self._check) + _TIME.size :].decode()
+        return check_key[len(self.checks) + _TIME.size :].decode()
 
     def expired(self, expiry_key: bytes) -> tuple[float, bytes]:
         """Return the end of a closed session, and the key of its row."""
-        at = len(self._expiry)
+        at = len(self.expiries)
         return _TIME.unpack_from(expiry_key, at)[0], expiry_key[at + _TIME.size :]
 
     def spans(self, raw: bytes | None) -> list[_Span[A]]:
@@ -252,18 +253,18 @@ class Sessions(Generic[A, V]):
 
     def _fold(self, changes: Changes) -> None:
         table, out = self._table, self._out
-        due = self._due(changes)
-        names = list(dict.fromkeys([*self._events, *due]))
+        looked_at = self._due(changes)
+        names = list(dict.fromkeys([*self._events, *looked_at]))
         rows = [table.open_key(name) for name in names]
         final: list[tuple[float, str, _Span[A]]] = []
         current: list[tuple[int, str, _Span[A]]] = []
         for name, row, raw in zip(names, rows, out.read(rows), strict=True):
             before = table.spans(raw)
-            spans = self._grow(name, before, final, changes)
+            spans = self._grow(name, before, final)
             if out.watermarks:
                 spans = self._close(name, spans, out.watermarks[-1], final)
-            if name in due:
-                for span in spans:
+            for span in spans:
+                if span.new or name in looked_at:
                     changes.derived[table.check_key(span.end, name)] = b""
             if spans:
                 stored = [(span.start, span.end, span.total) for span in spans]
@@ -278,11 +279,7 @@ class Sessions(Generic[A, V]):
         self._expire(changes)
 
     def _grow(
-        self,
-        name: str,
-        spans: list[_Span[A]],
-        final: list[tuple[float, str, _Span[A]]],
-        changes: Changes,
+        self, name: str, spans: list[_Span[A]], final: list[tuple[float, str, _Span[A]]]
     ) -> list[_Span[A]]:
         """Add a key's events one by one, each as the watermark was when it came."""
         table, out = self._table, self._out
@@ -304,8 +301,7 @@ class Sessions(Generic[A, V]):
                 grown.start = min(at, grown.start)
                 grown.end = max(at, *(span.end for span in near))
             else:
-                grown = _Span(at, at, value.add(value.zero(), event))
-                changes.derived[table.check_key(at, name)] = b""
+                grown = _Span(at, at, value.add(value.zero(), event), new=True)
             grown.touched = index
             spans = sorted(
                 [grown, *(span for span in spans if span not in near)], key=lambda span: span.start
@@ -351,7 +347,7 @@ class Sessions(Generic[A, V]):
             return set()
         # A little more than is due does no harm, a rounded sum of times might.
         end = table.check_key(out.watermarks[-1] - table.open_seconds + 0.001)
-        checks = [key for key, _ in out.scan(table.check_key(0.0), end)]
+        checks = due_keys(out, table.checks, end)
         for key in checks:
             changes.derived[key] = None
         return {table.checked(key) for key in checks}
@@ -362,9 +358,9 @@ class Sessions(Generic[A, V]):
         if table.keep is None or not out.watermarks:
             return
         watermark, kept = out.watermarks[-1], table.open_seconds + table.keep
-        first, last = table.expiry_key(0.0), table.expiry_key(watermark - kept + 0.001)
-        added = [key for key in changes.derived if first <= key < last]
-        for key in {key for key, _ in out.scan(first, last)}.union(added):
+        last = table.expiry_key(watermark - kept + 0.001)
+        added = [key for key in changes.derived if table.expiries <= key < last]
+        for key in {*due_keys(out, table.expiries, last), *added}:
             end, row = table.expired(key)
             if end + kept <= watermark:
                 changes.derived[key] = None

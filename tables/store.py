@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch, WriteOptions
+from rocksdict import BlockBasedOptions, Cache, Options, Rdict, ReadOptions, WriteBatch, WriteOptions
 
 from tables.snapshot import RocksSnapshot, Snapshots
 
@@ -133,10 +133,10 @@ class Store:
 
     def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield the rows from key `start` up to, not including, `end`, in order."""
-        for key, value in self._db.items(from_key=start):
-            if key >= end:
-                return
-            yield key, value
+        # Without a bound it would look for the next row behind the range, through all that was deleted there.
+        options = ReadOptions()
+        options.set_iterate_upper_bound(end)
+        yield from self._db.items(from_key=start, read_opt=options)
 
     def snapshot(self) -> RocksSnapshot:
         """Return the rows as they are now, for a query.

@@ -143,6 +143,19 @@ class Batch(Protocol[E_co]):
         ...
 
 
+def due_keys(out: Out, prefix: bytes, end: bytes) -> list[bytes]:
+    """Return the keys with a prefix that lie before `end`, and that an earlier batch was not told of.
+
+    Whoever asks deletes them. To go through what is deleted again would take ever longer, until RocksDB
+    compacts it.
+    """
+    start = out.cache.get(prefix, prefix)
+    if end <= start:
+        return []
+    out.cache[prefix] = end
+    return [key for key, _ in out.scan(start, end)]
+
+
 def iso(seconds: float) -> str:
     """Write a moment, seconds since the epoch, as ISO-8601 in UTC."""
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")

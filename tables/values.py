@@ -12,7 +12,7 @@ import msgspec
 from tables.aggregates import Aggregate, adder, merged
 from tables.reading import Committed, keys_of_rows
 from tables.replica import Changes
-from tables.table import Out, Range, Reader, iso, whole_seconds
+from tables.table import Out, Range, Reader, due_keys, iso, whole_seconds
 
 A = TypeVar("A")
 V = TypeVar("V")
@@ -44,8 +44,8 @@ class ValueTable(Generic[A, V]):
         self._values = f"{name}\0v".encode()
         self.late_key = f"{name}\0l".encode()
         # Rows that say: look at a key when a time, not after its last event, has passed by `keep`.
-        self._checks = f"{name}\1".encode()
-        self.derived = None if keep is None else self._checks
+        self.checks = f"{name}\1".encode()
+        self.derived = None if keep is None else self.checks
 
     def open(
         self, out: Out, *, changed: Callable[[str, dict[str, Any]], None] | None = None
@@ -65,11 +65,11 @@ class ValueTable(Generic[A, V]):
 
     def check_key(self, at: float, key: str = "") -> bytes:
         """Return the key of the row that says when to look at a key."""
-        return self._checks + _TIME.pack(max(at, 0.0)) + key.encode()
+        return self.checks + _TIME.pack(max(at, 0.0)) + key.encode()
 
     def checked(self, check_key: bytes) -> str:
         """Return the key that is to be looked at."""
-        return check_key[len(self._checks) + _TIME.size :].decode()
+        return check_key[len(self.checks) + _TIME.size :].decode()
 
     def decode(self, raw: bytes | None) -> tuple[float, A]:
         """Return the time of a key's last event, and its value; None is a key without events."""
@@ -204,7 +204,7 @@ class Values(Generic[A, V]):
             return set()
         # A little more than is due does no harm, a rounded sum of times might.
         end = table.check_key(out.watermarks[-1] - table.keep + 0.001)
-        checks = [key for key, _ in out.scan(table.check_key(0.0), end)]
+        checks = due_keys(out, table.checks, end)
         for key in checks:
             changes.derived[key] = None
         return {table.checked(key) for key in checks}

@@ -85,7 +85,7 @@ class Partition:
 
     @property
     def progress(self) -> int | None:
-        """What a restore has come to: an offset in the state log; None if there is none under way."""
+        """How many records a restore has read or skipped; None if there is none under way."""
         if hasattr(self, "state"):
             return self.state.progress.next if self.committed is None else None
         return self.pinned.progress

@@ -56,7 +56,7 @@ class Pinned:
         return None if all(copy.ready.is_set() for copy in copies) else sum(copy.records for copy in copies)
 
     async def wait(self) -> None:
-        """Wait until all that the reference topics held when the worker began has been read."""
+        """Wait until all that the reference topics held when their copies were begun has been read."""
         for reference in self._owner.source.references:
             await self._owner.engine.references.of(reference).ready.wait()
 
@@ -90,6 +90,7 @@ class Pinned:
         owner, engine = self._owner, self._owner.engine
         if not self._row.offsets or not chunk.records or chunk.retry or not owner.wants(chunk):
             return
+        await self.wait()  # for a topic that was made anew
         offsets, last = self._row.offsets, max(record.timestamp for record in chunk.records)
         first, (lease, end) = chunk.records[0], self._found
         if (first.timestamp >= lease or first.offset >= end) and self._may_move():

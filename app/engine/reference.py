@@ -73,7 +73,7 @@ class Copy:
 
     Attributes:
         next: how far it has come.
-        ready: set when it has read all that was there when the worker began.
+        ready: set when it has read all that was there when it began.
         records: number of records that were read.
         invalid: number of those that were left out, because they are no value.
         keys: number of keys that have a value.
@@ -87,6 +87,7 @@ class Copy:
 
     def clear(self) -> None:
         """Begin anew."""
+        self.ready.clear()
         self.next: Offsets = {}
         self.records = self.keys = self.invalid = 0
         self._versions: dict[str, list[Version]] = {}

@@ -40,6 +40,6 @@ def test_takeover_after_a_kill(service: Service, standbys: str) -> None:
         median, worst = statistics.median(took), max(took)
         trial.report.more |= {"takeover_median": f"{median:.2f}s", "takeover_worst": f"{worst:.2f}s"}
         trial.finish()
-    if os.getloadavg()[1] > BUSY * (os.cpu_count() or 1):
+    if worst > PROMISED and os.getloadavg()[1] > BUSY * (os.cpu_count() or 1):
         pytest.skip(f"the machine is too busy to judge {median:.2f} s (median) and {worst:.2f} s (worst)")
     assert worst <= PROMISED

@@ -5,10 +5,14 @@ from importlib import import_module
 from typing import Any
 
 import pytest
+from faust.types import TP
 
+from app.engine.forward import Forward
 from app.engine.producer import partition_for
+from app.engine.upstream import mark
 from app.memory.driver import Driver, Output
 from app.memory.pipeline import AgentFailedError
+from models.record import encode
 from tables.table import Range
 
 START = 1_700_000_000.0
@@ -219,7 +223,12 @@ def test_totals_wait_for_the_slowest_partition() -> None:
         driver.send("activity.raw", event("late", START + 60, user_id=user_in(3)))
         driver.send("activity.raw", event("later-3", later, user_id=user_in(3)))
         minute = int(START // 60 * 60)
-        assert final(driver.read("activity.users-per-minute")) == [
+        minutes = driver.read("activity.users-per-minute")
+        # What closes them is a mark of the last partition.
+        (topic, partition, offset) = minutes[-1].headers["origin"].decode().split("/")
+        moved = driver._kafka.records(topic, int(partition), int(offset))[0]
+        assert (moved.key, moved.value) == (b"activity.enriched/3", None)
+        assert final(minutes) == [
             {"window_start": minute, "window_end": minute + 60, "users": 4, "final": True},
             {"window_start": minute + 60, "window_end": minute + 120, "users": 1, "final": True},
         ]
@@ -231,17 +240,52 @@ def test_totals_wait_for_the_slowest_partition() -> None:
         assert driver.query("users-per-minute", "all", Range(limit=1))["windows"][0]["users"] == 4  # type: ignore[index] # it is there
 
 
+def test_what_partitions_have_told_is_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Driver(partitions=4) as driver:
+        for number in range(4):
+            driver.send("activity.raw", event(f"e{number}", START + number, user_id=user_in(number)))
+
+        async def tell(_: Forward) -> bool:
+            return False
+
+        monkeypatch.setattr(Forward, "tell", tell)  # as when other workers own what tells it
+        driver.restart(lose_disk=True)
+        known = driver._pipeline.engine.partitions[TP("activity.partials", 1)].upstream
+        assert known == {f"activity.enriched/{number}": START + number for number in range(4)}
+
+
+def test_a_final_total_has_the_mark_as_its_origin_among_events() -> None:
+    with Driver() as driver:
+        driver.send("activity.raw", event("e1"))
+        end = driver._kafka.end("activity.partials", 0)
+        minute = int(START // 60 * 60)
+        made_up = {"table": "users-per-minute", "key": "all", "partition": 0, "version": 9, "users": 7}
+        for record in (
+            (b"all", encode(made_up | {"window_start": minute})),
+            (b"all", encode(made_up | {"window_start": minute + 7200})),
+        ):
+            driver._kafka.put("activity.partials", 0, *record, [])
+        driver._kafka.put("activity.partials", 0, *mark("activity.enriched/0", START + 3600, 1))
+        driver.advance(0)
+        (told,) = [one for one in driver.read("activity.users-per-minute") if one.value["final"]]
+        assert told.value["users"] == 7
+        assert told.headers["origin"] == b"activity.partials/0/%d" % (end + 2)
+
+
 def test_totals_do_not_wait_for_a_partition_without_events() -> None:
     with Driver(partitions=4) as driver:
+        driver.advance(1000)  # all have told that they have no events
         driver.send("activity.raw", event("e1", user_id=user_in(2)))
-        driver.advance(59)
         driver.send("activity.raw", event("e2", START + 3600, user_id=user_in(2)))
+        # Those of the others may be on their way: the first ones are no reason to close anything.
+        driver.advance(60)
+        driver.send("activity.raw", event("e3", START + 3600, user_id=user_in(1)))
         assert final(driver.read("activity.users-per-minute")) == []
-        driver.advance(1)
-        (minute,) = final(driver.read("activity.users-per-minute"))
-        assert minute["users"] == 1
+        driver.advance(60)
+        minutes = final(driver.read("activity.users-per-minute"))
+        assert [minute["users"] for minute in minutes] == [1]
         # What comes there after that is late, where it is.
-        driver.send("activity.raw", event("e3", user_id=user_in(1)))
+        driver.send("activity.raw", event("e4", user_id=user_in(0)))
         assert [one.headers["table"] for one in driver.read("activity.partials.late")] == [
             b"users-per-minute"
         ]

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tables.joins import LEFT, RIGHT, JoinTable, One, Pair
+from tables.replica import Changes
 from tables.table import Range, iso
 from tests.unit.cuts import Cuts, Reader, Runner, cuts
 from tests.unit.test_windows import Event, events_of_a_partition
@@ -194,3 +195,25 @@ def _table(grace: int) -> JoinTable[int, int]:
     return JoinTable(
         "j", left=int, right=int, before=BEFORE * second, after=AFTER * second, grace=grace * second
     )
+
+
+@pytest.mark.parametrize("later", [[130.0, 500.0], [500.0]])
+async def test_a_join_that_is_declared_anew_tells_nothing_twice(later: list[float], tmp_path: Any) -> None:
+    runner = Runner(tmp_path, _table(0))
+    once = Cuts([1], 1, 9, lose_disk=False)
+    async for commit in runner.run([Event("a", 100.0, 7)], lambda event: event.time, once):
+        for event in commit:
+            _table(0).open(commit, joined=lambda pair: None).add_left("a", 7, at=event.time)
+    second = timedelta(seconds=1)
+    anew = JoinTable("j", left=int, right=int, before=BEFORE * second, after=2 * AFTER * second)
+    changes = Changes()
+    for key, value in runner.state.scan_committed(b"j\0", b"j\1"):
+        anew.derive(key, value, changes)  # as when its log is read again
+    await runner.state.commit(changes, runner.state.position)
+    runner.state.close()
+    alone: list[Any] = []
+    async for commit in runner.run([Event("b", at, 8) for at in later], lambda event: event.time, once):
+        anew.open(commit, joined=lambda pair: None, alone_left=alone.append)
+    assert alone == [One("a", 7, 100.0)]
+    assert list(runner.state.scan_committed(b"j\0", b"j\2")) == []
+    runner.state.close()

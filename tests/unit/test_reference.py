@@ -12,14 +12,14 @@ from typing import Any
 import faust
 import msgspec
 import pytest
-from aiokafka.record.default_records import DefaultRecord
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.engine.batch import Batches, Chunk
 from app.engine.engine import Engine
 from app.engine.errors import DlqLimit, ErrorPolicy, Verdict
-from app.engine.reference import REPLACED_KEPT, Copy, Reference
+from app.engine.pinned import ROW
+from app.engine.reference import REPLACED_KEPT, Reference
 from app.engine.source import Source
 from app.memory.driver import Driver
 from app.memory.pipeline import AgentFailedError
@@ -125,6 +125,10 @@ def test_what_came_while_nobody_was_there_has_the_newest_price(driver: Driver) -
         driver._kafka.put("orders", 0, b"a", b'{"code":"a","n":%d}' % n, [])
     driver.restart()
     assert told(driver) == [(1, None), (2, None), (3, None), (4, 1)]
+
+
+def test_what_is_looked_up_is_decided_at_the_start(driver: Driver) -> None:
+    assert ROW in {record.key for record in driver._logs["orders", 0].records}
 
 
 def test_what_is_no_value_is_left_out(driver: Driver, caplog: pytest.LogCaptureFixture) -> None:
@@ -295,47 +299,6 @@ def test_a_batch_that_failed_finds_what_it_found_first(driver: Driver) -> None:
     (_, *repeats, last) = driver.read("priced")
     assert [repeats[0], repeats[0]] == repeats
     assert (repeats[0].value["price"], last.value["price"]) == (1, 2)
-
-
-def copy_of(versions: list[tuple[int, str, int | None, float]], now: list[float]) -> Copy:
-    """Make a copy of offset, key, price and time each."""
-    copy = Copy(prices(), lambda: now[0])
-    for offset, code, price, at in versions:
-        value = None if price is None else b'{"code":"%s","price":%d}' % (code.encode(), price)
-        copy.apply(0, [DefaultRecord(offset, int(at * 1000), 1, code.encode(), value, [])], offset + 1)
-    return copy
-
-
-def looked_up(copy: Copy, key: str, offset: int, gone: list[str]) -> int | None:
-    found = copy.as_of(key, {0: offset}, gone.append)
-    return None if found is None else int(found.price)
-
-
-def test_versions_are_kept_for_an_hour() -> None:
-    now, gone = [NOW], list[str]()
-    copy = copy_of(
-        [(0, "a", 1, NOW - 9), (1, "b", 1, NOW - 9), (2, "a", 2, NOW - 5), (3, "a", None, NOW)], now
-    )
-    assert [looked_up(copy, "a", offset, gone) for offset in range(5)] == [None, 1, 1, 2, None]
-    assert (copy.keys, gone) == (1, [])
-    now[0] += HOUR - 2  # `2` is older than an hour, the deletion is not
-    copy.apply(0, [], 4)
-    assert [looked_up(copy, "a", offset, gone) for offset in range(5)] == [2, 2, 2, 2, None]
-    assert set(gone) == {"a"}
-    now[0] += 2
-    copy.apply(0, [], 4)
-    assert set(copy._versions) == {"b"}
-    assert copy._replaced == []
-
-
-def test_a_key_that_is_new_was_not_there() -> None:
-    gone = list[str]()
-    copy = copy_of([(5, "a", 1, NOW - 10)], [NOW])
-    assert looked_up(copy, "a", 5, gone) is None
-    # Of this one Kafka may have forgotten an earlier value.
-    copy = copy_of([(5, "a", 1, NOW - HOUR)], [NOW])
-    assert looked_up(copy, "a", 5, gone) == 1
-    assert gone == ["a"]
 
 
 def test_a_state_behind_what_is_compacted_says_so(driver: Driver, caplog: pytest.LogCaptureFixture) -> None:
