@@ -60,6 +60,7 @@ class Asker:
         self._rand = random.Random(self.seed)
         self._loop = asyncio.new_event_loop()
         self._tasks: dict[str, list[asyncio.Task[None]]] = {}
+        self._left: dict[str, list[tuple[str, str]]] = {}
         self._client = httpx.AsyncClient(timeout=30, trust_env=False)
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="asker")
         self._thread.start()
@@ -102,9 +103,8 @@ class Asker:
 
     async def _start(self, url: str) -> None:
         self.passes[url] = 0
-        self._tasks[url] = [asyncio.create_task(self._ask_all(url)) for _ in range(AT_ONCE)]
-        self._left: dict[str, list[tuple[str, str]]] = getattr(self, "_left", {})
         self._left[url] = self._order()
+        self._tasks[url] = [asyncio.create_task(self._ask_all(url)) for _ in range(AT_ONCE)]
 
     async def _stop(self, url: str) -> None:
         tasks = self._tasks.pop(url, [])

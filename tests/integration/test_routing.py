@@ -89,7 +89,7 @@ def keys(raw_topic: str) -> dict[str, list[str]]:
         "users-per-minute": ["all"],
         "sales-per-day": COUNTRIES,
     }
-    return {table: [rand.choice(of[table]) for _ in range(ASKED)] for table in TABLES}
+    return {table: rand.sample(of[table], min(ASKED, len(of[table]))) for table in TABLES}
 
 
 def sold(total: dict[str, Any]) -> Value:
