@@ -15,6 +15,7 @@ from app.engine.watchdog import Watchdog, end_within
 from app.engine.worker import settle_memory
 from app.kafka import KafkaUnavailable, bootstrap, status
 from app.settings import settings
+from app.web.gather import Gather
 from app.web.server import PortTakenError, Web, require_port
 from tables.store import DataDirectory, DirectoryTakenError
 
@@ -31,10 +32,12 @@ class App(faust.App):
         engine: what runs the batch agents.
         topic_specs: all topics as they are declared, by name.
         topic_ids: their ids, by name, as far as Kafka tells them.
+        gather: asks other workers for their tables.
         kafka: addresses, host:port with commas; known from the start of the worker on.
     """
 
     engine: Engine
+    gather: Gather
     topic_specs: dict[str, TopicSpec]
     kafka: str
     topic_ids: dict[str, str]
@@ -104,6 +107,7 @@ class App(faust.App):
             self._check_agents()
             if self.conf.web_enabled:
                 require_port(self.conf.web_bind, self.conf.web_port)
+                self.engine.url = settings().advertised
             self.data_directory = DataDirectory(settings().data_dir)
             self.kafka = self.engine.bootstrap = bootstrap(settings())
             await self.ensure_topics()
@@ -134,6 +138,7 @@ class App(faust.App):
             end_within(FAILED_SECONDS)
         if hasattr(self, "watchdog"):
             await self.watchdog.stop()
+        await self.gather.close()
         await super().on_stop()
 
 

@@ -4,6 +4,7 @@ Each is the upper-case name with the prefix `MILLRACE_`; Kafka's address is the 
 `KAFKA_BOOTSTRAP_SERVERS`.
 """
 
+import socket
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -33,6 +34,11 @@ class Settings(BaseSettings):
     worker: str = Field("0", pattern=r"^[A-Za-z0-9._-]+$", description="Name of this worker on its machine.")
     web_host: str = Field("127.0.0.1", description="Address that the web views listen on.")
     web_port: int = Field(6066, ge=1, le=65535, description="Port of the web views.")
+    web_advertise: str | None = Field(
+        None,
+        pattern=r"^https?://[^/\s?#]+$",
+        description="URL of the web views for the group's other workers; empty: made of host and port.",
+    )
 
     partitions: int = Field(4, ge=1, description="Partitions of every topic that `millrace topics` creates.")
     replication: int = Field(1, ge=1, description="Replicas of every topic; 3 in production.")
@@ -105,6 +111,14 @@ class Settings(BaseSettings):
     def topic(self, name: str) -> str:
         """Return the name that a topic has in Kafka."""
         return f"{self.topic_prefix}{name}"
+
+    @property
+    def advertised(self) -> str:
+        """URL of the web views for the other workers."""
+        if self.web_advertise:
+            return self.web_advertise
+        host = socket.gethostname() if self.web_host in ("0.0.0.0", "::") else self.web_host  # noqa: S104 (not bound)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.web_port}"
 
     @property
     def data_dir(self) -> Path:

@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 from rocksdict import BlockBasedOptions, Cache, Options, Rdict, ReadOptions, WriteBatch, WriteOptions
 
+from tables.snapshot import RocksSnapshot, Snapshots
+
 logger = logging.getLogger(__name__)
 
 FORMAT = b"2"
@@ -103,6 +105,7 @@ class Store:
         self.write = self._open()
 
     def _open(self) -> "Writer":
+        self._snapshots = Snapshots()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._db = Rdict(str(self.path), _options())
@@ -127,7 +130,7 @@ class Store:
 
     def reset(self, why: str) -> None:
         """Set the rows aside and begin with none."""
-        self._db.close()
+        self.close()
         self._set_aside(why)
         self.write = self._open()
 
@@ -159,6 +162,14 @@ class Store:
             number("rocksdb.cur-size-all-mem-tables") or 0,
         )
 
+    def snapshot(self) -> RocksSnapshot:
+        """Return the rows as they are now, for a query.
+
+        Raises:
+            ClosedError: the database is being closed.
+        """
+        return self._snapshots.take(self._db)
+
     @contextmanager
     def bulk(self) -> Iterator[None]:
         """Write faster: after a crash in between, the last writes may be missing, but none before them."""
@@ -172,7 +183,8 @@ class Store:
             self._db.set_write_options(WriteOptions())
 
     def close(self) -> None:
-        """Close the database; its rows stay."""
+        """Close the database, when no query reads it any more; its rows stay."""
+        self._snapshots.close()
         self._db.close()
 
 

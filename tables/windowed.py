@@ -2,18 +2,24 @@
 
 import struct
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from math import ceil
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from tables.aggregates import Aggregate, merged
 from tables.hops import Blocks, Hops
+from tables.ranking import largest
+from tables.reading import Committed, keys_of_places
 from tables.replica import Changes
-from tables.table import Out, Range, Reader, iso, whole_seconds
+from tables.table import LATEST, CannotAnswerError, Out, Range, Reader, iso, whole_seconds
 
 A = TypeVar("A")
 
 _START = struct.Struct(">q")
+# Keys of a partition that can be ranked: more take too long.
+MOST_KEYS = 50_000
 
 
 class Window(NamedTuple):
@@ -139,10 +145,92 @@ class Windowed(ABC, Generic[A]):
             answer["next"] = iso(shown[rows.limit])
         return answer
 
-    def panes(self, reader: Reader, key: str, start: int, end: int) -> Iterator[tuple[int, A]]:
+    def keys(self, reader: Committed, prefix: str, after: str | None) -> Iterator[str]:
+        """Yield a partition's keys that begin with `prefix`, those behind `after`, in order."""
+        return keys_of_places(
+            reader.scan_committed,
+            self._prefix,
+            prefix,
+            after,
+            last=_START.pack(LATEST),
+            skip=self.late_key,
+        )
+
+    def newest(self, readers: Sequence[Committed], key: str) -> dict[str, Any] | None:
+        """Return a key's window that ends with its newest pane, over the partitions; None if it has none."""
+        first, last = self.row_key(key, 0), self.row_key(key, LATEST)
+        newest = -1
+        for reader in readers:
+            row = reader.last_committed(first, last)
+            if row is not None and len(row[0]) == len(first):
+                newest = max(newest, _START.unpack_from(row[0], len(first) - _START.size)[0])
+            elif row is not None:  # of another key
+                newest = max(newest, *(pane for pane, _ in self.panes(reader, key, 0, LATEST)), -1)
+        if newest < 0:
+            return None
+        start = self._ending_with(newest)
+        shown: dict[str, Any] = self.query(readers, key, Range(start, start + 1, 1))["windows"][0]
+        return shown
+
+    def top(
+        self, readers: Sequence[Committed], by: str | None, at: float | None, limit: int
+    ) -> dict[str, Any]:
+        """Return the keys with the largest figure of a window; of several that hold `at`, the first to end.
+
+        Raises:
+            CannotAnswerError: there is no such figure, or there are too many keys.
+        """
+        panes: dict[str, dict[int, A]] = defaultdict(dict)
+        for reader in readers:
+            first = self._ending_with(self._pane_at(reader.watermark if at is None else at))
+            # Another partition may be further, and its watermark decide: this one's rows of then count too.
+            last = LATEST if at is None else first + self.size
+            for count, key in enumerate(self._keys_between(reader, first, last)):
+                if count == MOST_KEYS:
+                    raise CannotAnswerError(
+                        f"A partition of {self.name!r} has more than {MOST_KEYS} keys then"
+                    )
+                known = panes[key]
+                for pane, value in self.panes(reader, key, first, last):
+                    known[pane] = self.value.merge(known[pane], value) if pane in known else value
+        if at is None:
+            at = max((reader.watermark for reader in readers), default=0.0)
+        start = self._ending_with(self._pane_at(at))
+        results = {
+            key: self.value.result(self.put_together(known, start))
+            for key, known in panes.items()
+            if any(pane in known for pane in self.panes_of(start))
+        }
+        return {
+            "start": iso(start),
+            "end": iso(start + self.size),
+            **largest(self.name, results, self.value.result(self.value.zero()), by, limit),
+        }
+
+    def _pane_at(self, at: float) -> int:
+        return int(at // self.step) * self.step
+
+    def _ending_with(self, pane: int) -> int:
+        return pane + self.step - self.size
+
+    def _keys_between(self, reader: Committed, start: int, end: int) -> Iterator[str]:
+        """Yield the keys of a partition that have panes with start <= pane start < end."""
+        if self.derived is None:
+            for key in self.keys(reader, "", None):
+                if next(self.panes(reader, key, start, end), None) is not None:
+                    yield key
+            return
+        known = set()
+        for row, _ in reader.scan_committed(self.pane_key(start), self.pane_key(end)):
+            _, key = self.pane(row)
+            if key not in known:
+                known.add(key)
+                yield key
+
+    def panes(self, reader: Reader, key: str, start: float, end: float) -> Iterator[tuple[int, A]]:
         """Yield start and value of a key's committed panes with start <= pane start < end, in order."""
         # A window may begin before the epoch, an event does not.
-        first, last = self.row_key(key, max(start, 0)), self.row_key(key, max(end, 0))
+        first, last = self.row_key(key, ceil(max(start, 0))), self.row_key(key, ceil(max(end, 0)))
         for row, raw in reader.scan_committed(first, last):
             if len(row) == len(first):  # not of another key that begins with this one and a zero byte
                 yield _START.unpack_from(row, len(row) - _START.size)[0], self.decode(raw)

@@ -17,6 +17,7 @@ from app.engine.errors import DlqLimit, ErrorPolicy
 from app.engine.forward import Forward
 from app.engine.meters import WORK_SECONDS, Histogram, Meter, Meters
 from app.engine.partition import Partition
+from app.engine.peers import Lease, Peers
 from app.engine.reference import References
 from app.engine.restore import begin, end
 from app.engine.source import Source, State, Wiring
@@ -60,6 +61,9 @@ class Engine:
         stopping: whether the worker has been told to end.
         failure: why the worker ends by itself; None while it does not.
         followed: the partitions that the group wants this worker to be a standby of.
+        url: where this worker's views are for the others; empty if it has none.
+        peers: where the group's other partitions are.
+        lease: until when this worker surely owns its partitions.
         standbys: the copies that it keeps of them.
         forward: tells other topics how far the partitions have come.
         references: the copies that it keeps of reference topics.
@@ -92,7 +96,10 @@ class Engine:
         self.dlq_limit = dlq_limit
         self.policies: dict[str, ErrorPolicy] = {}
         self.bootstrap = ""
-        self.followed: set[tuple[str, int]] = set()
+        self.followed: set[TP] = set()
+        self.url = ""
+        self.peers = Peers()
+        self.lease = Lease()
         self.standbys = Standbys(self)
         self.forward = Forward(self)
         self.references = References(self)
@@ -140,7 +147,7 @@ class Engine:
         self.rebalances += 1
         self.forward.start()
         self._owned = {tp for tp in assigned if tp.topic in self.sources}
-        self.standbys.follow({TP(*tp) for tp in self.followed} - self._owned)
+        self.standbys.follow(self.followed - self._owned)
         for tp in self._owned:
             if tp not in self.partitions:
                 partition = Partition(self, self.sources[tp.topic], tp.partition, self.chunk_records)

@@ -58,6 +58,10 @@ class Replica(Protocol):
         """Apply records of the log; `following` is the offset to go on from."""
         ...
 
+    def snapshot(self) -> tuple[Any, Any]:
+        """Return its position and its rows as they are now; see `tables.replica.Replica`."""
+        ...
+
     def close(self) -> None:
         """Release the copy; it stays on disk."""
         ...
@@ -96,6 +100,10 @@ class State(Protocol):
 
     def scan_committed(self, start: bytes, end: bytes) -> Iterable[tuple[bytes, bytes]]:
         """Read a range of rows as of the last commit."""
+        ...
+
+    def snapshot(self) -> tuple[Any, Any]:
+        """Return its position and its rows as of the last commit; see `tables.replica.Replica`."""
         ...
 
     def stage(self, changes: Any) -> None:
@@ -137,6 +145,7 @@ class Source:
         behind: name of the source topic whose agent sends the records of this one: the watermark comes from
             its partitions, not from the event times; see `app.engine.upstream`. None for a topic of its own.
         tables: the tables that its agent changes.
+        keyed: names of those whose keys are the topic's.
         references: the reference topics that its agent looks up.
     """
 
@@ -150,6 +159,7 @@ class Source:
     idle: float | None = None
     behind: str | None = None
     tables: list[Any] = field(default_factory=list)
+    keyed: set[str] = field(default_factory=set)
     references: list[Any] = field(default_factory=list)
 
 

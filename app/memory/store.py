@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tables import snapshot
 from tables.store import Sizes
 
 Rows = dict[bytes, bytes | None]
@@ -55,6 +56,10 @@ class MemoryStore:
     def sizes(self) -> Sizes:
         """Return how large the rows are."""
         return Sizes(len(self._rows), 0, sum(len(key) + len(value) for key, value in self._rows.items()))
+
+    def snapshot(self) -> snapshot.Rows:
+        """Return the rows as they are now."""
+        return snapshot.Rows(dict(self._rows))
 
     @contextmanager
     def bulk(self) -> Iterator[None]:

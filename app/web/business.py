@@ -1,14 +1,15 @@
 """Figures of the main job, read from the tables of the agent `totals` where this worker has them."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import islice
 from typing import Any
 
 from app.engine.engine import Engine
 from app.metrics import ACTIVE_USERS, PURCHASES, SALES, Metric
-from app.web.queries import Committed
 from models.activity import SalesTotal
 from models.totals import ALL, Total
+from tables.reading import Committed
 from tables.totals import TotalTable
 
 # A scrape reads no more of a day's countries: their names come with the events, any number of them.
@@ -31,9 +32,10 @@ def _found(engine: Engine, name: Total) -> Iterator[tuple[TotalTable[Any], Commi
     for partition in engine.partitions.values():
         for table in partition.source.tables:
             if table.name == name and partition.committed is not None:
-                watermark = partition.state.position.watermark
-                if watermark:
-                    yield table, Committed(partition.number, watermark, partition.state)
+                position, rows = partition.state.snapshot()
+                with closing(rows):
+                    if position.watermark:
+                        yield table, Committed(partition.number, position.watermark, rows)
 
 
 def _users(table: TotalTable[Any], reader: Committed) -> int | None:
