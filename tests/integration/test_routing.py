@@ -329,6 +329,7 @@ def test_a_key_is_right_at_each_worker_while_they_come_go_and_die(service: Servi
     print(f"\nwrong values: {len(bad)} of {len(verdicts)}; answers in vain: {len(asker.vain)}")
     assert bad == [], "\n".join(bad[:10])
     assert Counter(one.table for one in asker.answers).keys() == TABLES.keys()
+    assert outages["kill"], "nobody asked for what the dead worker had: this run says nothing"
     assert max(max(waits, default=0.0) for waits in outages.values()) <= PROMISED
     reasons = Counter(one.status for one in asker.vain)
     assert set(reasons) <= {503}, [one.body for one in asker.vain if one.status != 503][:3]
