@@ -7,7 +7,7 @@ LOCK := $(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --no-em
 PATHS := app agents models tables tests bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint types format lock chaos soak bench bench-full bench-state bench-latency bench-scale bench-growth bench-http bench-profile clean
+.PHONY: help setup run test check lint types format lock chaos soak bench bench-full bench-windows bench-state bench-latency bench-scale bench-growth bench-http bench-profile docs clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -42,6 +42,9 @@ format: $(SETUP) ## mend the style where it can be
 	@$(BIN)/ruff check --fix-only $(PATHS)
 	@$(BIN)/ruff format $(PATHS)
 
+docs: $(SETUP) ## write docs/metrics.md
+	@$(BIN)/python -m app.metrics > docs/metrics.md
+
 lock: $(SETUP) ## pin the dependencies anew, with hashes
 	@$(LOCK) -o requirements.lock
 	@$(LOCK) --extra dev -o requirements-dev.lock
@@ -58,7 +61,10 @@ bench: $(SETUP) ## drain rate beside Kafka Streams, a loop by hand and plain Fau
 	@$(BIN)/python -m bench
 
 bench-full: $(SETUP) ## the same with all peers and both workloads, medians of three (an hour)
-	@$(BIN)/python -m bench --every --workload all --repeat 3 --events 1000000 --slow-events 40000
+	@$(BIN)/python -m bench --every --workload activity --workload ads --repeat 3 --events 1000000 --slow-events 40000
+
+bench-windows: $(SETUP) ## each kind of window that closes, beside Kafka Streams (half an hour)
+	@$(BIN)/python -m bench --workload tumbling --workload hopping --workload sessions --repeat 3 --events 600000
 
 bench-state: $(SETUP) ## restore rate of a state log
 	@$(BIN)/python -m bench.restore

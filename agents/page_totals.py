@@ -12,7 +12,7 @@ from tables.totals import TotalTable
 from tables.windows import Window
 
 totals = TotalTable("page-totals", size=MINUTE, value=Count("views"))
-keep(topics.activity_page_counts, totals)
+keep(topics.activity_page_counts, totals, keyed=True)
 
 
 @app.agent(topics.activity_page_counts)

@@ -20,7 +20,7 @@ DAY = timedelta(days=1)
 minutes = TotalTable("users-per-minute", size=timedelta(minutes=1), value=Sum("users"), grace=GRACE, keep=DAY)
 days = TotalTable("sales-per-day", size=DAY, value=SalesTotals(), grace=GRACE, keep=400 * DAY)
 pages = TotalTable("top-pages", size=timedelta(minutes=5), value=TopN("pages"), grace=GRACE, keep=DAY)
-keep(topics.activity_partials, minutes, days, pages)
+keep(topics.activity_partials, minutes, days, pages, keyed=True)
 
 
 @app.agent(topics.activity_partials)

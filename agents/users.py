@@ -59,8 +59,8 @@ views_of_pages = WindowTable(
 )
 # After a crash some events come again.
 taken = OnceTable("users-taken")
-keep(topics.activity_enriched, taken, profiles, user_sessions, clicks_and_purchases)
-keep(topics.activity_enriched, users_of_minutes, sales_of_days, views_of_pages)
+keep(topics.activity_enriched, profiles, user_sessions, clicks_and_purchases, keyed=True)
+keep(topics.activity_enriched, taken, users_of_minutes, sales_of_days, views_of_pages)
 
 
 @app.agent(topics.activity_enriched)

@@ -15,6 +15,7 @@ from app.engine.watchdog import Watchdog, end_within
 from app.engine.worker import settle_memory
 from app.kafka import KafkaUnavailable, bootstrap, status
 from app.settings import settings
+from app.web.gather import Gather
 from app.web.server import PortTakenError, TlsError, Web, require_port
 from app.web.tokens import TokensError
 from tables.store import DataDirectory, DirectoryTakenError
@@ -40,10 +41,12 @@ class App(faust.App):
         engine: what runs the batch agents.
         topic_specs: all topics as they are declared, by name.
         topic_ids: their ids, by name, as far as Kafka tells them.
+        gather: asks other workers for their tables.
         kafka: addresses, host:port with commas; known from the start of the worker on.
     """
 
     engine: Engine
+    gather: Gather
     topic_specs: dict[str, TopicSpec]
     kafka: str
     topic_ids: dict[str, str]
@@ -114,6 +117,7 @@ class App(faust.App):
             if self.conf.web_enabled:
                 require_port(self.conf.web_bind, self.conf.web_port)
                 self.web.guard(settings())
+                self.engine.url = settings().advertised
             self.data_directory = DataDirectory(settings().data_dir)
             self.kafka = self.engine.bootstrap = bootstrap(settings())
             await self.ensure_topics()
@@ -144,6 +148,7 @@ class App(faust.App):
             end_within(FAILED_SECONDS)
         if hasattr(self, "watchdog"):
             await self.watchdog.stop()
+        await self.gather.close()
         await super().on_stop()
 
 

@@ -23,6 +23,7 @@ from app.engine.transport import BatchSchema, Transport
 from app.engine.worker import Worker
 from app.kafka import KafkaUnavailable, bootstrap
 from app.settings import settings
+from app.web.gather import Gather
 from app.web.guard import MAX_BODY
 from app.web.problems import problems
 from models.record import Decoder, encode
@@ -133,6 +134,7 @@ app.engine = Engine(
     restore_seconds=settings().restore_deadline.total_seconds(),
     dlq_limit=DlqLimit(settings().dead_letter_run, settings().dead_letter_share),
 )
+app.gather = Gather(app.engine)
 app.transport = Transport(app.conf.broker, app)
 
 
@@ -246,8 +248,14 @@ def refer(topic: faust.Topic, *references: Reference[Any]) -> None:
     app.engine.sources[topic.get_topic_name()].references.extend(references)
 
 
-def keep(topic: faust.Topic, *tables: Table) -> None:
+def keep(topic: faust.Topic, *tables: Table, keyed: bool = False) -> None:
     """Keep tables beside a source topic: what its agent changes in them is exact through crashes.
+
+    Args:
+        topic: the source topic.
+        tables: the tables.
+        keyed: whether their keys are the topic's, so that all of a key lies in one partition, the one that
+            Kafka's own clients choose: a query of a key then asks its owner only.
 
     Raises:
         ValueError: a table tells late events, and the topic has no place for them.
@@ -260,6 +268,8 @@ def keep(topic: faust.Topic, *tables: Table) -> None:
                 "`source_topic(…, late=…)`"
             )
     source.tables.extend(tables)
+    if keyed:
+        source.keyed.update(table.name for table in tables)
 
 
 def _declare_state_log(name: str) -> None:

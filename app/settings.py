@@ -5,6 +5,7 @@ Each is the upper-case name with the prefix `MILLRACE_`; Kafka's address is the 
 """
 
 import re
+import socket
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -36,6 +37,11 @@ class Settings(BaseSettings):
     worker: str = Field("0", pattern=r"^[A-Za-z0-9._-]+$", description="Name of this worker on its machine.")
     web_host: str = Field("127.0.0.1", description="Address that the web views listen on.")
     web_port: int = Field(6066, ge=1, le=65535, description="Port of the web views.")
+    web_advertise: str | None = Field(
+        None,
+        pattern=r"^https?://[^/\s?#]+$",
+        description="URL of the web views for the group's other workers; empty: made of host and port.",
+    )
     tokens: Path | None = Field(
         None, description="File of the tokens that the views ask for; without it they ask for none."
     )
@@ -77,6 +83,9 @@ class Settings(BaseSettings):
         timedelta(minutes=1),
         ge=timedelta(seconds=2),
         description="Time that work may stand still before the worker ends, to be started again.",
+    )
+    ready_lag: int = Field(
+        100_000, ge=0, description="Events that a partition may be behind with the worker ready."
     )
     retention: timedelta = Field(timedelta(days=7), description="Time that event topics keep their records.")
 
@@ -152,6 +161,15 @@ class Settings(BaseSettings):
     def origins(self) -> frozenset[str]:
         """Origins whose pages may read the views."""
         return frozenset(filter(None, self.cors_origins.split(",")))
+
+    @property
+    def advertised(self) -> str:
+        """URL of the web views for the other workers."""
+        if self.web_advertise:
+            return self.web_advertise
+        host = socket.gethostname() if self.web_host in ("0.0.0.0", "::") else self.web_host  # noqa: S104 (not bound)
+        scheme = "https" if self.tls_cert else "http"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.web_port}"
 
     @property
     def data_dir(self) -> Path:

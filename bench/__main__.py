@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -11,9 +11,9 @@ import click
 from bench.command import Bench, bench
 from bench.contest import Result, run
 from bench.contestants import CONTESTANTS, Contestant
-from bench.report import Run, report
+from bench.report import Run, costs, report
 from bench.worker import BenchError
-from bench.workload import WORKLOADS, Workload
+from bench.workload import WORKLOADS
 
 KEYS = sorted({contestant.key for all_of in CONTESTANTS.values() for contestant in all_of})
 
@@ -21,10 +21,12 @@ KEYS = sorted({contestant.key for all_of in CONTESTANTS.values() for contestant 
 @click.command()
 @click.option(
     "--workload",
-    type=click.Choice([*WORKLOADS, "all"]),
-    default="activity",
+    "workloads",
+    multiple=True,
+    type=click.Choice([*WORKLOADS]),
+    default=["activity"],
     show_default=True,
-    help="What is drained.",
+    help="What is drained; can be given several times.",
 )
 @click.option(
     "--only",
@@ -52,7 +54,14 @@ KEYS = sorted({contestant.key for all_of in CONTESTANTS.values() for contestant 
 )
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of the events.")
 def main(
-    *, workload: str, only: Sequence[str], every: bool, events: int, slow_events: int, repeat: int, seed: int
+    *,
+    workloads: Sequence[str],
+    only: Sequence[str],
+    every: bool,
+    events: int,
+    slow_events: int,
+    repeat: int,
+    seed: int,
 ) -> None:
     """Measure how fast Millrace and others drain a prefilled topic, with one worker each.
 
@@ -62,21 +71,22 @@ def main(
     \b
     Examples:
       python -m bench
-      python -m bench --every --workload all --repeat 3 --events 1000000 --slow-events 40000
+      python -m bench --every --workload activity --workload ads --repeat 3 --events 1000000
       python -m bench --only millrace --only streams --events 100000
     """
-    names = list(WORKLOADS) if workload == "all" else [workload]
-    texts, void = [], False
-    with bench("drain") as work:
-        for name in names:
-            chosen = _chosen(name, only, every)
-            counts = {one: min(slow_events, events) if one.slow else events for one in chosen}
-            results = asyncio.run(_contest(WORKLOADS[name], counts, repeat, seed, work))
-            date = f"{work.began:%Y-%m-%d %H:%M} UTC"
-            texts.append(report(results, Run(WORKLOADS[name], seed, work.kind, work.load, date)))
-            void |= any(result.problems for runs in results.values() for result in runs)
-        work.write("\n\n".join(texts))
-    sys.exit(void)
+    counts = {
+        name: {one: min(slow_events, events) if one.slow else events for one in _chosen(name, only, every)}
+        for name in workloads
+    }
+    with bench(f"drain-{'-'.join(counts)}") as work:
+        results = asyncio.run(_contest(counts, repeat, seed, work))
+        date = f"{work.began:%Y-%m-%d %H:%M} UTC"
+        texts = [
+            report(found, Run(WORKLOADS[name], seed, work.kind, work.load, date))
+            for name, found in results.items()
+        ]
+        work.write("\n\n".join([*texts, *costs(results)]))
+    sys.exit(any(one.problems for found in results.values() for runs in found.values() for one in runs))
 
 
 def _chosen(workload: str, only: Sequence[str], every: bool) -> list[Contestant]:
@@ -87,21 +97,33 @@ def _chosen(workload: str, only: Sequence[str], every: bool) -> list[Contestant]
 
 
 async def _contest(
-    workload: Workload, counts: dict[Contestant, int], repeat: int, seed: int, work: Bench
-) -> dict[Contestant, list[Result]]:
-    """Let each drain in turn; every other round goes backwards, so that none is always behind another."""
-    results: dict[Contestant, list[Result]] = {contestant: [] for contestant in counts}
+    counts: Mapping[str, Mapping[Contestant, int]], repeat: int, seed: int, work: Bench
+) -> dict[str, dict[Contestant, list[Result]]]:
+    """Let each drain in turn; every other round goes backwards, so that none is always behind another.
+
+    Args:
+        counts: how many events for whom, by workload.
+        repeat: number of rounds.
+        seed: of the events.
+        work: where.
+
+    Returns:
+        Results of all rounds, by workload.
+    """
+    turns = [(name, one, count) for name, of in counts.items() for one, count in of.items()]
+    results: dict[str, dict[Contestant, list[Result]]] = {
+        name: {one: [] for one in of} for name, of in counts.items()
+    }
     for number in range(repeat):
-        for contestant in [*counts][:: -1 if number % 2 else 1]:
-            count = counts[contestant]
-            click.echo(f"{workload.name}, {contestant.name}: {count:,} events… ", nl=False, err=True)
+        for name, contestant, count in turns[:: -1 if number % 2 else 1]:
+            click.echo(f"{name}, {contestant.name}: {count:,} events… ", nl=False, err=True)
             with tempfile.TemporaryDirectory(dir=work.folder) as data:
                 try:
-                    result = await run(contestant, workload, count, seed, work.kafka, Path(data))
+                    result = await run(contestant, WORKLOADS[name], count, seed, work.kafka, Path(data))
                 except (BenchError, TimeoutError) as exc:  # the others need not fail with it
                     result = Result(count, 0, 0, 0, 0, 0, [str(exc) or "no end in time"])
             click.echo("void" if result.problems else f"{result.rate:,.0f}/s", err=True)
-            results[contestant].append(result)
+            results[name][contestant].append(result)
     return results
 
 

@@ -12,6 +12,7 @@ from app.sources.send import send
 from bench.contestants import Contestant
 from bench.drain import Look, drain, gauges, settle
 from bench.lookups import write_lookups
+from bench.size import Size, size_of
 from bench.topics import environment, topics
 from bench.worker import BenchError, Worker
 from bench.workload import Workload
@@ -32,6 +33,7 @@ class Result:
         late_cpu_rate: as `cpu_rate`, likewise.
         peak_rss: of the worker, in bytes.
         problems: what is wrong with its outputs, a line each.
+        size: of its state at the end, if the workload tells how many rows it has.
     """
 
     events: int
@@ -41,6 +43,7 @@ class Result:
     late_cpu_rate: float
     peak_rss: int
     problems: list[str]
+    size: Size | None = None
 
 
 async def run(
@@ -72,11 +75,13 @@ async def run(
         async with asyncio.timeout(FILL_SECONDS):
             events = expected.watch(workload.events(count, seed), time.time())
             await send(events, bootstrap=kafka, topic=f"{prefix}{workload.source}")
-        async with gauges(kafka, env["MILLRACE_APP_ID"], prefix, workload) as gauge:
+        group = env["MILLRACE_APP_ID"]
+        async with gauges(kafka, group, prefix, workload, onward=contestant.onward) as gauge:
             worker = Worker(command, env, folder / "worker.log")
             try:
                 if contestant.by_commits:
-                    drained = await drain(worker, gauge.committed, count)
+                    more = expected.outputs if contestant.onward else 0
+                    drained = await drain(worker, gauge.committed, count + more)
                 else:
                     drained = await drain(worker, gauge.sent, expected.outputs)
                 peak = worker.peak_rss()
@@ -86,10 +91,12 @@ async def run(
                 worker.stop()
         async with asyncio.timeout(CHECK_SECONDS):
             problems = await expected.problems(kafka, prefix)
+            rows = expected.rows
+            size = await size_of(kafka, prefix, folder, rows) if rows else None
     rates = (*_rates(drained.first, drained.last, count), *_rates(drained.middle, drained.last, count))
     if not rates[1]:
         raise BenchError(f"{count:,} events were done at the first look: give {contestant.name} more")
-    return Result(count, *rates, peak, problems)
+    return Result(count, *rates, peak, problems, size)
 
 
 def _rates(start: Look, end: Look, count: int) -> tuple[float, float]:

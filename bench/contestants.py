@@ -19,6 +19,7 @@ class Contestant:
         name: for the table.
         command: makes the command line; what must be built is built by it.
         by_commits: whether it is measured by its committed offsets, else by its outputs in Kafka.
+        onward: whether it reads these outputs, too: their committed offsets count as well.
         settings: what it is set to beyond its defaults, in a few words.
         versions: what it is made of.
         slow: whether it gets fewer events.
@@ -34,6 +35,7 @@ class Contestant:
     versions: Callable[[], str]
     slow: bool = False
     extra: bool = False
+    onward: bool = False
     env: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
@@ -84,7 +86,9 @@ STREAMS_SETTINGS = (
 STREAMS_JARS = jars("kafka-streams", "rocksdbjni", "jackson-databind")
 
 
-def streams(topology: str, *, by_commits: bool = False, settings: str = "") -> tuple[Contestant, Contestant]:
+def streams(
+    topology: str, *, by_commits: bool = False, settings: str = "", slow: bool = False
+) -> tuple[Contestant, Contestant]:
     """Kafka Streams at its default guarantee, and exactly once.
 
     Args:
@@ -92,6 +96,7 @@ def streams(topology: str, *, by_commits: bool = False, settings: str = "") -> t
         by_commits: how the first is measured; by default it commits every 30 s. The second commits ten
             times a second, and the markers of its transactions count as records.
         settings: of it in Kafka's own names, `name=value` with commas.
+        slow: whether they get fewer events.
     """
     more = f", {settings}" if settings else ""
     exact = "processing.guarantee=exactly_once_v2"
@@ -103,6 +108,7 @@ def streams(topology: str, *, by_commits: bool = False, settings: str = "") -> t
             by_commits=by_commits,
             settings=f"{STREAMS_SETTINGS}, at_least_once (its default){more}",
             versions=STREAMS_JARS,
+            slow=slow,
             env={"BENCH_STREAMS": settings},
         ),
         Contestant(
@@ -112,6 +118,7 @@ def streams(topology: str, *, by_commits: bool = False, settings: str = "") -> t
             by_commits=True,
             settings=f"the same, {exact}",
             versions=STREAMS_JARS,
+            slow=slow,
             extra=True,
             env={"BENCH_STREAMS": exact},
         ),
@@ -130,6 +137,18 @@ MILLRACE = Contestant(
     by_commits=True,
     settings="its defaults; besides the job it sums up the page totals over the partitions, as no other does",
     versions=MILLRACE_PACKAGES,
+)
+ALL_AGENTS = Contestant(
+    key="millrace-all",
+    name="Millrace, all agents",
+    command=faust("app"),
+    by_commits=True,
+    settings="with sessions, users per minute, sales per day and top pages (MILLRACE_AGENTS); done when the "
+    "enriched events are, too",
+    versions=MILLRACE_PACKAGES,
+    extra=True,
+    onward=True,
+    env={"MILLRACE_AGENTS": "activity,page_totals,users,totals"},
 )
 PLAIN = Contestant(
     key="plain",
@@ -172,8 +191,17 @@ QUIX = Contestant(
     extra=True,
 )
 
+
+def windows(kind: str, *, slow: bool = False) -> tuple[Contestant, ...]:
+    """Those with a kind of window; `slow` is whether Kafka Streams gets fewer events."""
+    return (
+        replace(MILLRACE, command=faust(f"bench.windows.{kind}"), settings="its defaults"),
+        *streams(kind, by_commits=True, settings="commit.interval.ms=1000", slow=slow),
+    )
+
+
 CONTESTANTS: Mapping[str, Sequence[Contestant]] = {
-    "activity": (MILLRACE, *streams("activity"), LOOP, BYTEWAX, QUIX, PLAIN),
+    "activity": (MILLRACE, *streams("activity"), LOOP, BYTEWAX, QUIX, PLAIN, ALL_AGENTS),
     "ads": (
         replace(MILLRACE, command=faust("bench.yahoo.app"), settings="its defaults"),
         *streams("ads", by_commits=True, settings="commit.interval.ms=1000"),
@@ -181,5 +209,9 @@ CONTESTANTS: Mapping[str, Sequence[Contestant]] = {
         # It sends a count for each view.
         replace(PLAIN, command=faust("bench.yahoo.plain")),
     ),
+    "tumbling": windows("tumbling"),
+    # It puts an event into each of sixty windows.
+    "hopping": windows("hopping", slow=True),
+    "sessions": windows("sessions"),
 }
 """By workload, in the order of the table."""

@@ -92,7 +92,7 @@ class Gauges(NamedTuple):
     """Ways to see how far a worker is.
 
     Attributes:
-        committed: source offsets that its group has committed.
+        committed: source offsets that its group has committed, and those of `output` if it reads that.
         sent: records in the workload's `output`.
         ends: records in all topics that it sends to.
     """
@@ -103,7 +103,9 @@ class Gauges(NamedTuple):
 
 
 @asynccontextmanager
-async def gauges(kafka: str, group: str, prefix: str, workload: Workload) -> AsyncIterator[Gauges]:
+async def gauges(
+    kafka: str, group: str, prefix: str, workload: Workload, *, onward: bool
+) -> AsyncIterator[Gauges]:
     """Open the gauges of a run.
 
     Args:
@@ -111,7 +113,9 @@ async def gauges(kafka: str, group: str, prefix: str, workload: Workload) -> Asy
         group: the worker's consumer group.
         prefix: of the topics.
         workload: what it drains.
+        onward: whether it reads the workload's output, too.
     """
+    read = (workload.source, workload.output) if onward else (workload.source,)
     count = await partition_count(kafka, f"{prefix}{workload.source}")
     consumer = AIOKafkaConsumer(bootstrap_servers=kafka, group_id=group, enable_auto_commit=False)
 
@@ -119,7 +123,7 @@ async def gauges(kafka: str, group: str, prefix: str, workload: Workload) -> Asy
         return [TopicPartition(f"{prefix}{name}", number) for name in names for number in range(count)]
 
     async def committed() -> int:
-        return sum([await consumer.committed(partition) or 0 for partition in partitions(workload.source)])
+        return sum([await consumer.committed(partition) or 0 for partition in partitions(*read)])
 
     async def sent() -> int:
         return sum((await consumer.end_offsets(partitions(workload.output))).values())

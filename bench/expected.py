@@ -53,6 +53,11 @@ class Expected:
         """Number of records that must come out of `OUTPUT`, if each does once."""
         return len(self.ids)
 
+    @property
+    def rows(self) -> int:
+        """The size of the state is not looked at."""
+        return 0
+
     def watch(self, source: Iterable[Record], now: float) -> Iterator[Record]:
         """Pass records on, and take note of what must become of them.
 

@@ -28,6 +28,8 @@ TARGETS = (
     ("loop", "cpu_rate", 1.2),
     ("plain", "rate", 50),
 )
+# What a job may at most cost Millrace, as a multiple of another's in the same run.
+LIMITS = (("hopping", "tumbling", 2),)
 WORDS = {"rate": "events/s", "cpu_rate": "events per CPU-second"}
 
 Results = Mapping[Contestant, Sequence[Result]]
@@ -72,6 +74,26 @@ def report(results: Results, run: Run) -> str:
             *_conditions(results, run),
         ]
     )
+
+
+def costs(results: Mapping[str, Results]) -> list[str]:
+    """Compare what an event costs Millrace in jobs, by the names of the workloads."""
+    ours = {
+        name: runs
+        for name, by_contestant in results.items()
+        for contestant, runs in by_contestant.items()
+        if contestant.key == OURS and not _void(runs)
+    }
+    lines = []
+    for name, other, limit in LIMITS:
+        if name in ours and other in ours:
+            time, cpu = (_ratio(ours[other], ours[name], what) for what in WORDS)
+            above = "" if max(time, cpu) <= limit else "ABOVE THE LIMIT: "
+            lines.append(
+                f"{above}an event of the job {name} costs Millrace {time:.2f} times the time and {cpu:.2f} "
+                f"times the CPU time of one of {other}; {limit} is the limit."
+            )
+    return lines
 
 
 def _table(results: Results) -> list[str]:
@@ -127,7 +149,22 @@ def _conditions(results: Results, run: Run) -> list[str]:
         "- from half of the events on, when the JVM is warm and all others are, too:",
         *(f"  - {one.name}: {_rates(runs, 'late_')}" for one, runs in results.items()),
         "- peak RSS: of the process and its children, the largest of each, at the last event",
+        *_sizes(results),
     ]
+
+
+def _sizes(results: Results) -> list[str]:
+    last = {one: runs[-1].size for one, runs in results.items()}
+    lines = [
+        f"  - {one.name}: {size.disk / size.rows:,.0f} and {size.log / size.rows:,.0f}, {size.rows:,} of them"
+        for one, size in last.items()
+        if size is not None
+    ]
+    head = (
+        "- bytes for each key and window in the state, at the end of the last run: RocksDB's files, and the "
+        "logs that restore them (keys and values, of each key the newest, before compression):"
+    )
+    return [head, *lines] if lines else []
 
 
 def _rates(runs: Sequence[Result], part: str = "") -> str:

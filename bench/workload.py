@@ -2,10 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from app.sources.record import Record
 from bench import expected
+from bench.windows import events as measures
+from bench.windows import expected as windows
+from bench.windows.lengths import GAP, GRACE, SIZE, STEP
 from bench.yahoo import events as ads
 from bench.yahoo import expected as yahoo
 
@@ -15,10 +19,16 @@ class Expected(Protocol):
 
     Attributes:
         outputs: number of records that must be in the topic `output`, if none comes twice.
+        rows: number of keys and windows that the state holds at the end; 0 if its size is not looked at.
     """
 
     @property
     def outputs(self) -> int:
+        """See above."""
+        ...
+
+    @property
+    def rows(self) -> int:
         """See above."""
         ...
 
@@ -94,4 +104,28 @@ ADS = Workload(
     checked="the distinct views of each campaign in each ten seconds",
 )
 
-WORKLOADS = {workload.name: workload for workload in (ACTIVITY, ADS)}
+
+def _windows(kind: str, cut: windows.Cut, lengths: str) -> Workload:
+    return Workload(
+        name=kind,
+        app=f"bench.windows.{kind}",
+        source="windows.raw",
+        output="windows.results",
+        others=("windows.dead-letters", "windows.late"),
+        events=measures.events,
+        expected=partial(windows.Expected, cut),
+        facts=(
+            f"made up, {measures.RATE:,} a second of event time, {measures.KEYS:,} keys, up to "
+            f"{GRACE} out of order; {lengths}, grace {GRACE}"
+        ),
+        checked="number, sum, least and largest value of each window that has closed, and of no other",
+    )
+
+
+WINDOWS = (
+    _windows("tumbling", windows.tumbling, f"windows of {SIZE}"),
+    _windows("hopping", windows.hopping, f"windows of {SIZE} every {STEP}"),
+    _windows("sessions", windows.sessions, f"gaps of {GAP}"),
+)
+
+WORKLOADS = {workload.name: workload for workload in (ACTIVITY, ADS, *WINDOWS)}

@@ -334,17 +334,21 @@ class Several:
     """
 
     def __init__(self, *aggregates: Aggregate[Any, Any]) -> None:
-        self._parts = aggregates
+        # As lists of functions: there are several calls for each event and window.
+        self._zeros = [part.zero for part in aggregates]
+        self._adds = [part.add for part in aggregates]
         self._adders = [adder(part) for part in aggregates]
+        self._merges = [part.merge for part in aggregates]
+        self._results = [part.result for part in aggregates]
         self.type: Any = tuple.__class_getitem__(tuple(part.type for part in aggregates))
 
     def zero(self) -> tuple[Any, ...]:
         """Return the values of no events."""
-        return tuple(part.zero() for part in self._parts)
+        return tuple([zero() for zero in self._zeros])
 
     def add(self, total: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
         """Return the values with one more event."""
-        return tuple([part.add(one, value) for part, one in zip(self._parts, total, strict=True)])
+        return tuple([add(one, value) for add, one in zip(self._adds, total, strict=True)])
 
     def add_all(self, values: Sequence[Any], total: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return the values with several more events."""
@@ -352,13 +356,11 @@ class Several:
 
     def merge(self, total: tuple[Any, ...], more: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return the values of two stretches of events."""
-        return tuple(
-            part.merge(one, other) for part, one, other in zip(self._parts, total, more, strict=True)
-        )
+        return tuple([merge(one, other) for merge, one, other in zip(self._merges, total, more, strict=True)])
 
     def result(self, total: tuple[Any, ...]) -> dict[str, Any]:
         """Return the fields of all."""
         fields: dict[str, Any] = {}
-        for part, one in zip(self._parts, total, strict=True):
-            fields.update(part.result(one))
+        for result, one in zip(self._results, total, strict=True):
+            fields.update(result(one))
         return fields

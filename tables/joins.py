@@ -8,12 +8,15 @@ partner would be late: such an event is deleted, and told to be alone if it neve
 import struct
 from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
+from heapq import merge
+from itertools import groupby
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
+from tables.reading import Committed, Scan, keys_of_places
 from tables.replica import Changes
 from tables.table import Out, Range, Reader, due_keys, iso, whole_seconds
 
@@ -21,12 +24,11 @@ L = TypeVar("L")
 R = TypeVar("R")
 V = TypeVar("V")
 
-Scan = Callable[[bytes, bytes], Iterable[tuple[bytes, bytes]]]
-
 # Time, serial number of the batch, number within it: in bytes in the order of the numbers.
 _PLACE = struct.Struct(">QQI")
 _TIME = struct.Struct(">Q")
 _LATEST = 1 << 62
+_BEHIND = _PLACE.pack(_LATEST, 0, 0)
 
 # What an event's row begins with: whether it has had a partner.
 _ALONE, _JOINED = b"\0", b"\1"
@@ -190,7 +192,7 @@ class JoinTable(Generic[L, R]):
 
         `next` is the time of the first one beyond the limit.
         """
-        first, last = (min(max(at, 0) * 1_000_000, _LATEST) for at in (rows.start, rows.end))
+        first, last = (micros(max(at, 0)) for at in (rows.start, rows.end))
         found = [
             (kept.at, side, reader.partition, kept)
             for reader in readers
@@ -200,17 +202,45 @@ class JoinTable(Generic[L, R]):
         found.sort(key=lambda item: item[:3])
         answer: dict[str, Any] = {"left": [], "right": []}
         for at, side, partition, kept in found[: rows.limit]:
-            answer["left" if side == LEFT else "right"].append(
-                {
-                    "at": iso(at / 1_000_000),
-                    "joined": kept.joined,
-                    "partition": partition,
-                    "value": msgspec.to_builtins(self.value(kept)),
-                }
-            )
+            answer["left" if side == LEFT else "right"].append(self._shown(at, partition, kept))
         if len(found) > rows.limit:
             answer["next"] = iso(found[rows.limit][0] / 1_000_000)
         return answer
+
+    def keys(self, reader: Committed, prefix: str, after: str | None) -> Iterator[str]:
+        """Yield a partition's keys that begin with `prefix`, those behind `after`, in order."""
+        sides = [
+            keys_of_places(reader.scan_committed, self._prefix + side, prefix, after, last=_BEHIND)
+            for side in (LEFT, RIGHT)
+        ]
+        return (key for key, _ in groupby(merge(*sides)))
+
+    def newest(self, readers: Sequence[Committed], key: str) -> dict[str, Any] | None:
+        """Return the last event of a key that may still find a partner; None if there is none."""
+        found = []
+        for reader in readers:
+            for side in (LEFT, RIGHT):
+                first, last = self.row_key(side, key, 0), self.row_key(side, key, _LATEST)
+                row = reader.last_committed(first, last)
+                if row is not None and len(row[0]) == len(first):
+                    kept = self.found(row[0])
+                    self.load(kept, row[1])
+                    found.append((kept.at, side, reader.partition, kept))
+                elif row is not None:  # of another key
+                    events = self.between(reader.scan_committed, side, key, 0, _LATEST - 1)
+                    found += [(kept.at, side, reader.partition, kept) for kept in events]
+        if not found:
+            return None
+        at, side, partition, kept = max(found, key=lambda item: item[:3])
+        return {"side": "left" if side == LEFT else "right", **self._shown(at, partition, kept)}
+
+    def _shown(self, at: int, partition: int, kept: _Kept) -> dict[str, Any]:
+        return {
+            "at": iso(at / 1_000_000),
+            "joined": kept.joined,
+            "partition": partition,
+            "value": msgspec.to_builtins(self.value(kept)),
+        }
 
     def between(self, scan: Scan, side: bytes, key: str, first: int, last: int) -> Iterator[_Kept]:
         """Yield a key's events with first <= time <= last, in order."""

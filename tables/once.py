@@ -100,6 +100,8 @@ class Once:
                     continue
                 bits[bit >> 3] |= mask
             found.append(i)
+        if len(found) < len(sources):
+            self._out.repeated(self._table.name, len(sources) - len(found))
         return batch.pick(found)
 
     def _load(self, blocks: Sequence[tuple[bytes, int]]) -> None:

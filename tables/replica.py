@@ -12,7 +12,8 @@ from typing import Any, Protocol
 import msgspec
 
 from tables.log import FENCE, POSITION, LogRecord, Position, unpack
-from tables.store import Store
+from tables.snapshot import Snapshot
+from tables.store import Sizes, Store
 
 logger = logging.getLogger(__name__)
 
@@ -212,6 +213,19 @@ class Replica:
     def scan_committed(self, start: bytes, end: bytes) -> Iterable[tuple[bytes, bytes]]:
         """Read the rows from key `start` up to, not including, `end`, as of the last commit."""
         return self._store.scan(start, end)
+
+    def sizes(self) -> Sizes:
+        """Return how large the rows are."""
+        return self._store.sizes()
+
+    def snapshot(self) -> tuple[Position, Snapshot]:
+        """Return the rows as of the last commit, and what they hold; to be closed.
+
+        Raises:
+            ClosedError: they are being closed.
+        """
+        rows = self._store.snapshot()
+        return Position.decode(rows.get(POSITION)), rows
 
     def close(self) -> None:
         """Close the rows on disk; they stay."""

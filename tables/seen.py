@@ -5,11 +5,14 @@ import struct
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from heapq import merge
+from itertools import groupby
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 from rbloom import Bloom
 
+from tables.reading import Committed, keys_of_rows
 from tables.replica import Changes
 from tables.table import Batch, Out, Range, Reader, iso
 
@@ -109,6 +112,21 @@ class SeenTable:
                     "expires": iso(found.expires),
                 }
         return None
+
+    def keys(self, reader: Committed, prefix: str, after: str | None) -> Iterator[str]:
+        """Yield the ids that a partition remembers and that begin with `prefix`, in order."""
+        bucket = self.bucket(reader.watermark)
+        ids = [
+            keys_of_rows(reader.scan_committed, self.id_prefix(number), prefix, after)
+            for number in (bucket - 1, bucket)
+        ]
+        for key, found in groupby(merge(*ids), key=operator.itemgetter(0)):
+            if any(Sighting(*_SIGHTING.unpack(raw)).expires > reader.watermark for _, raw in found):
+                yield key
+
+    def newest(self, readers: Sequence[Committed], key: str) -> dict[str, Any] | None:
+        """Return where and when an id was first seen; see `query`."""
+        return self.query(readers, key, Range())
 
     def bucket(self, watermark: float) -> int:
         """Return the bucket that ids go to at a watermark."""
@@ -251,6 +269,8 @@ class Sightings:
             first, duplicates = table.counts(out.read([table.counts_key])[0])
             counts = (first + len(self._rows), duplicates + self._duplicates)
             changes.rows[table.counts_key] = msgspec.msgpack.encode(counts)
+        if self._duplicates:
+            out.repeated(table.name, self._duplicates)
         for bucket, pack in self._packs.items():
             changes.rows[table.pack_key(bucket, out.serial)] = msgspec.msgpack.encode(pack)
         if not self._packs:

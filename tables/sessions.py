@@ -7,13 +7,16 @@ one. It closes when the partition's watermark has passed its last event by the g
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
+from heapq import merge
+from itertools import groupby
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from tables.aggregates import Aggregate
+from tables.reading import Committed, keys_of_places, keys_of_rows
 from tables.replica import Changes
-from tables.table import Out, Range, Reader, due_keys, iso, whole_seconds
+from tables.table import LATEST, Out, Range, Reader, due_keys, from_iso, iso, whole_seconds
 
 A = TypeVar("A")
 V = TypeVar("V")
@@ -170,25 +173,53 @@ class SessionTable(Generic[A, V]):
         ]
         found = sorted(stored, key=lambda item: item[:4])
         answer: dict[str, Any] = {
-            "sessions": [
-                {"start": iso(start), "end": iso(end), "open": is_open, "partition": partition, **result}
-                for start, end, is_open, partition, result in found[: rows.limit]
-            ]
+            "sessions": [_shown(*item) for item in found[: rows.limit]],
         }
         if len(found) > rows.limit:
-            answer["next"] = iso(found[rows.limit][0])
+            answer["next"] = from_iso(found[rows.limit][0])
         return answer
+
+    def keys(self, reader: Committed, prefix: str, after: str | None) -> Iterator[str]:
+        """Yield a partition's keys that begin with `prefix`, those behind `after`, in order."""
+        scan = reader.scan_committed
+        closed = keys_of_places(scan, self._closed, prefix, after, last=_TIME.pack(LATEST))
+        opened = (key for key, _ in keys_of_rows(scan, self._open, prefix, after))
+        return (key for key, _ in groupby(merge(closed, opened)))
+
+    def newest(self, readers: Sequence[Committed], key: str) -> dict[str, Any] | None:
+        """Return the session of a key that began last; None if it has none."""
+        first, last = self.closed_key(key, 0.0), self.closed_key(key, LATEST)
+        found = []
+        for reader in readers:
+            sessions = [(span, True) for span in self.spans(reader.get_committed(self.open_key(key)))]
+            row = reader.last_committed(first, last)
+            if row is not None and len(row[0]) == len(first):
+                sessions.append((self._closed_span(*row), False))
+            elif row is not None:  # of another key
+                sessions += self.stored(reader, key)
+            found += [
+                (span.start, span.end, is_open, reader.partition, self.value.result(span.total))
+                for span, is_open in sessions
+            ]
+        return _shown(*max(found, key=lambda item: item[:4])) if found else None
 
     def stored(self, reader: Reader, key: str) -> Iterator[tuple[_Span[A], bool]]:
         """Yield a key's committed sessions, and whether they are open."""
         first, last = self.closed_key(key, 0.0), self.closed_key(key, float("inf"))
         for row, raw in reader.scan_committed(first, last):
             if len(row) == len(first):  # not of another key that begins with this one and a zero byte
-                (start,) = _TIME.unpack_from(row, len(row) - _TIME.size)
-                end, total = self._decode_closed(raw)
-                yield _Span(start, end, total), False
+                yield self._closed_span(row, raw), False
         for span in self.spans(reader.get_committed(self.open_key(key))):
             yield span, True
+
+    def _closed_span(self, row: bytes, raw: bytes) -> _Span[A]:
+        (start,) = _TIME.unpack_from(row, len(row) - _TIME.size)
+        end, total = self._decode_closed(raw)
+        return _Span(start, end, total)
+
+
+def _shown(start: float, end: float, is_open: bool, partition: int, result: dict[str, Any]) -> dict[str, Any]:
+    return {"start": iso(start), "end": iso(end), "open": is_open, "partition": partition, **result}
 
 
 class Sessions(Generic[A, V]):

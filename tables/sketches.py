@@ -229,17 +229,27 @@ class TopN(Named):
         return {}, 0
 
     def add(self, total: tuple[dict[str, int], int], value: Any) -> tuple[dict[str, int], int]:
-        """Take one more event into account.
+        """Take one more event into account; see `add_all`."""
+        return self.add_all((value,), total)
+
+    def add_all(self, values: Sequence[Any], total: tuple[dict[str, int], int]) -> tuple[dict[str, int], int]:
+        """Take several more events into account.
 
         Raises:
             TypeError: the item is no string, or its weight no whole number; a row of them could not be read.
         """
-        item = self._of(value)
-        if item is None:
-            return total
-        if not isinstance(item, str):
-            raise TypeError(f"{self.field}: the item {item!r} is no string")
-        return self.merge(total, ({item: index(self._weight(value))}, 0))
+        sums, error = total
+        of, weight, capacity = self._of, self._weight, self._capacity
+        for value in values:
+            item = of(value)
+            if item is None:
+                continue
+            if not isinstance(item, str):
+                raise TypeError(f"{self.field}: the item {item!r} is no string")
+            sums[item] = sums.get(item, 0) + index(weight(value))
+            if len(sums) > capacity:  # at once, so that it does not matter how events are cut into batches
+                sums, error = self._pruned(sums, error)
+        return sums, error
 
     def merge(
         self, total: tuple[dict[str, int], int], more: tuple[dict[str, int], int]
@@ -249,8 +259,9 @@ class TopN(Named):
         for item, weight in more[0].items():
             sums[item] = sums.get(item, 0) + weight
         error += more[1]
-        if len(sums) <= self._capacity:
-            return sums, error
+        return (sums, error) if len(sums) <= self._capacity else self._pruned(sums, error)
+
+    def _pruned(self, sums: dict[str, int], error: int) -> tuple[dict[str, int], int]:
         # Half at once, not one: else each new item would cost a look at all.
         taken = sorted(sums.values(), reverse=True)[self._capacity // 2]
         return {item: weight - taken for item, weight in sums.items() if weight > taken}, error + taken

@@ -20,13 +20,12 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import msgspec
 
 from tables.aggregates import Aggregate, adder, merged
+from tables.reading import Committed, Scan, keys_of_places
 from tables.replica import Changes
-from tables.table import Out, Range, Reader, iso, whole_seconds
+from tables.table import LATEST, Out, Range, Reader, from_iso, iso, whole_seconds
 
 A = TypeVar("A")
 V = TypeVar("V")
-
-Scan = Callable[[bytes, bytes], Iterable[tuple[bytes, bytes]]]
 
 # Of times, which are not negative: sorted as bytes they are sorted as numbers.
 _TIME = struct.Struct(">d")
@@ -169,8 +168,27 @@ class SlidingTable(Generic[A, V]):
             "windows": [{"start": iso(start), "end": iso(end), **result} for _, start, end, result in windows]
         }
         if len(ends) > rows.limit:
-            answer["next"] = iso(ends[rows.limit])
+            answer["next"] = from_iso(ends[rows.limit])
         return answer
+
+    def keys(self, reader: Committed, prefix: str, after: str | None) -> Iterator[str]:
+        """Yield a partition's keys that begin with `prefix`, those behind `after`, in order."""
+        return keys_of_places(
+            reader.scan_committed, self._prefix, prefix, after, last=_TIME.pack(LATEST), skip=self.late_key
+        )
+
+    def newest(self, readers: Sequence[Committed], key: str) -> dict[str, Any] | None:
+        """Return a key's window that ends with its newest event, over the partitions; None if it has none."""
+        first, last = self.row_key(key, 0.0), self.row_key(key, LATEST)
+        end = -1.0
+        for reader in readers:
+            row = reader.last_committed(first, last)
+            if row is not None and len(row[0]) == len(first):
+                end = max(end, _TIME.unpack_from(row[0], len(first) - _TIME.size)[0])
+            elif row is not None:  # of another key
+                end = max(end, *self.stored(reader.scan_committed, key, 0.0, LATEST), -1.0)
+        windows = [] if end < 0 else self.query(readers, key, Range(end, nextafter(end, inf), 1))["windows"]
+        return windows[0] if windows else None
 
 
 class SlidingWindows(Generic[A, V]):

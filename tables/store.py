@@ -9,8 +9,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from rocksdict import BlockBasedOptions, Cache, Options, Rdict, ReadOptions, WriteBatch, WriteOptions
+
+from tables.snapshot import RocksSnapshot, Snapshots
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +22,20 @@ FORMAT_KEY = b"\0format"
 
 WRITE_BUFFER = 16 << 20
 BLOCK_CACHE = 64 << 20
+
+
+class Sizes(NamedTuple):
+    """How large the rows are.
+
+    Attributes:
+        keys: their number, as RocksDB estimates it.
+        disk: bytes of the files that hold them.
+        memory: bytes of those that are in no file yet.
+    """
+
+    keys: int
+    disk: int
+    memory: int
 
 
 class DirectoryTakenError(Exception):
@@ -88,6 +105,7 @@ class Store:
         self.write = self._open()
 
     def _open(self) -> "Writer":
+        self._snapshots = Snapshots()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._db = Rdict(str(self.path), _options())
@@ -112,7 +130,7 @@ class Store:
 
     def reset(self, why: str) -> None:
         """Set the rows aside and begin with none."""
-        self._db.close()
+        self.close()
         self._set_aside(why)
         self.write = self._open()
 
@@ -135,6 +153,23 @@ class Store:
         options.set_iterate_upper_bound(end)
         yield from self._db.items(from_key=start, read_opt=options)
 
+    def sizes(self) -> Sizes:
+        """Return how large the rows are, at no cost."""
+        number = self._db.property_int_value
+        return Sizes(
+            number("rocksdb.estimate-num-keys") or 0,
+            number("rocksdb.live-sst-files-size") or 0,
+            number("rocksdb.cur-size-all-mem-tables") or 0,
+        )
+
+    def snapshot(self) -> RocksSnapshot:
+        """Return the rows as they are now, for a query.
+
+        Raises:
+            ClosedError: the database is being closed.
+        """
+        return self._snapshots.take(self._db)
+
     @contextmanager
     def bulk(self) -> Iterator[None]:
         """Write faster: after a crash in between, the last writes may be missing, but none before them."""
@@ -148,7 +183,8 @@ class Store:
             self._db.set_write_options(WriteOptions())
 
     def close(self) -> None:
-        """Close the database; its rows stay."""
+        """Close the database, when no query reads it any more; its rows stay."""
+        self._snapshots.close()
         self._db.close()
 
 

@@ -3,11 +3,20 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from math import floor
 from typing import Any, Protocol, TypeVar
 
 from tables.replica import Changes, Table
 
 E_co = TypeVar("E_co", covariant=True)
+
+
+# Behind all event times, seconds since the epoch: the calendar ends before.
+LATEST = 1 << 38
+
+
+class CannotAnswerError(Exception):
+    """The table cannot answer this; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +29,8 @@ class Range:
         limit: how many rows at most.
     """
 
-    start: int = 0
-    end: int = 2**62
+    start: float = 0
+    end: float = LATEST
     limit: int = 1000
 
 
@@ -98,6 +107,15 @@ class Out(Reader, Protocol):
         """
         ...
 
+    def repeated(self, table: str, count: int) -> None:
+        """Note that a table does not let events of the batch pass, because it has seen them before.
+
+        Args:
+            table: its name.
+            count: how many.
+        """
+        ...
+
     def scan(self, start: bytes, end: bytes) -> Iterable[tuple[bytes, bytes]]:
         """Read a range of rows as they are before this batch, in order."""
         ...
@@ -150,6 +168,11 @@ def due_keys(out: Out, prefix: bytes, end: bytes) -> list[bytes]:
 def iso(seconds: float) -> str:
     """Write a moment, seconds since the epoch, as ISO-8601 in UTC."""
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+
+
+def from_iso(seconds: float) -> str:
+    """Write a moment so that a query from there on does not miss it: not later than it is."""
+    return iso(floor(seconds * 1_000_000) / 1_000_000)
 
 
 def whole_seconds(table: str, what: str, length: timedelta, *, least: int = 0) -> int:

@@ -3,13 +3,14 @@
 import math
 import struct
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from tables.aggregates import Aggregate, adder, merged
+from tables.reading import Committed, keys_of_rows
 from tables.replica import Changes
 from tables.table import Out, Range, Reader, due_keys, iso, whole_seconds
 
@@ -108,6 +109,14 @@ class ValueTable(Generic[A, V]):
             return None
         total = merged(self.value, [total for _, total in found])
         return {"last_event": iso(max(at for at, _ in found)), "value": self.value.result(total)}
+
+    def keys(self, reader: Committed, prefix: str, after: str | None) -> Iterator[str]:
+        """Yield a partition's keys that begin with `prefix`, those behind `after`, in order."""
+        return (key for key, _ in keys_of_rows(reader.scan_committed, self._values, prefix, after))
+
+    def newest(self, readers: Sequence[Committed], key: str) -> dict[str, Any] | None:
+        """Return a key's value, as `query` does."""
+        return self.query(readers, key, Range())
 
 
 class Values(Generic[A, V]):

@@ -2,17 +2,24 @@
 
 import struct
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from math import ceil
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from tables.aggregates import Aggregate, merged
+from tables.hops import Blocks, Hops
+from tables.ranking import largest
+from tables.reading import Committed, keys_of_places
 from tables.replica import Changes
-from tables.table import Out, Range, Reader, iso, whole_seconds
+from tables.table import LATEST, CannotAnswerError, Out, Range, Reader, iso, whole_seconds
 
 A = TypeVar("A")
 
 _START = struct.Struct(">q")
+# Keys of a partition that can be ranked: more take too long.
+MOST_KEYS = 50_000
 
 
 class Window(NamedTuple):
@@ -93,9 +100,15 @@ class Windowed(ABC, Generic[A]):
         """Return the starts of a window's panes."""
         return range(start, start + self.size, self.step)
 
-    def merged(self, panes: Iterable[A]) -> A:
-        """Put the values of panes together, in order."""
-        return merged(self.value, list(panes))
+    def put_together(self, panes: Mapping[int, A], start: int) -> A:
+        """Put the window with a start together, from the values of panes by their start."""
+        if self.step == self.size:
+            return panes[start]
+        blocks = Blocks(self.value, self.size)
+        for pane in self.panes_of(start):
+            if pane in panes:
+                blocks.add(pane, panes[pane])
+        return blocks.total(start, start + self.size - self.step)
 
     def info(self, readers: Sequence[Reader]) -> dict[str, Any]:
         """Return what there is to say of the windows, and how many events came too late for them."""
@@ -124,21 +137,100 @@ class Windowed(ABC, Generic[A]):
             "windows": [
                 {"start": iso(start), "end": iso(start + self.size), **self.value.result(total)}
                 for start in shown[: rows.limit]
-                for total in [self._total(panes, start)]
+                for total in [self.put_together(panes, start)]
             ],
-            "total": self.value.result(self.merged(panes[pane] for pane in sorted(panes))),
+            "total": self.value.result(merged(self.value, [panes[pane] for pane in sorted(panes)])),
         }
         if len(shown) > rows.limit:
             answer["next"] = iso(shown[rows.limit])
         return answer
 
-    def _total(self, panes: Mapping[int, A], start: int) -> A:
-        return self.merged(panes[pane] for pane in self.panes_of(start) if pane in panes)
+    def keys(self, reader: Committed, prefix: str, after: str | None) -> Iterator[str]:
+        """Yield a partition's keys that begin with `prefix`, those behind `after`, in order."""
+        return keys_of_places(
+            reader.scan_committed,
+            self._prefix,
+            prefix,
+            after,
+            last=_START.pack(LATEST),
+            skip=self.late_key,
+        )
 
-    def panes(self, reader: Reader, key: str, start: int, end: int) -> Iterator[tuple[int, A]]:
+    def newest(self, readers: Sequence[Committed], key: str) -> dict[str, Any] | None:
+        """Return a key's window that ends with its newest pane, over the partitions; None if it has none."""
+        first, last = self.row_key(key, 0), self.row_key(key, LATEST)
+        newest = -1
+        for reader in readers:
+            row = reader.last_committed(first, last)
+            if row is not None and len(row[0]) == len(first):
+                newest = max(newest, _START.unpack_from(row[0], len(first) - _START.size)[0])
+            elif row is not None:  # of another key
+                newest = max(newest, *(pane for pane, _ in self.panes(reader, key, 0, LATEST)), -1)
+        if newest < 0:
+            return None
+        start = self._ending_with(newest)
+        shown: dict[str, Any] = self.query(readers, key, Range(start, start + 1, 1))["windows"][0]
+        return shown
+
+    def top(
+        self, readers: Sequence[Committed], by: str | None, at: float | None, limit: int
+    ) -> dict[str, Any]:
+        """Return the keys with the largest figure of a window; of several that hold `at`, the first to end.
+
+        Raises:
+            CannotAnswerError: there is no such figure, or there are too many keys.
+        """
+        panes: dict[str, dict[int, A]] = defaultdict(dict)
+        for reader in readers:
+            first = self._ending_with(self._pane_at(reader.watermark if at is None else at))
+            # Another partition may be further, and its watermark decide: this one's rows of then count too.
+            last = LATEST if at is None else first + self.size
+            for count, key in enumerate(self._keys_between(reader, first, last)):
+                if count == MOST_KEYS:
+                    raise CannotAnswerError(
+                        f"A partition of {self.name!r} has more than {MOST_KEYS} keys then"
+                    )
+                known = panes[key]
+                for pane, value in self.panes(reader, key, first, last):
+                    known[pane] = self.value.merge(known[pane], value) if pane in known else value
+        if at is None:
+            at = max((reader.watermark for reader in readers), default=0.0)
+        start = self._ending_with(self._pane_at(at))
+        results = {
+            key: self.value.result(self.put_together(known, start))
+            for key, known in panes.items()
+            if any(pane in known for pane in self.panes_of(start))
+        }
+        return {
+            "start": iso(start),
+            "end": iso(start + self.size),
+            **largest(self.name, results, self.value.result(self.value.zero()), by, limit),
+        }
+
+    def _pane_at(self, at: float) -> int:
+        return int(at // self.step) * self.step
+
+    def _ending_with(self, pane: int) -> int:
+        return pane + self.step - self.size
+
+    def _keys_between(self, reader: Committed, start: int, end: int) -> Iterator[str]:
+        """Yield the keys of a partition that have panes with start <= pane start < end."""
+        if self.derived is None:
+            for key in self.keys(reader, "", None):
+                if next(self.panes(reader, key, start, end), None) is not None:
+                    yield key
+            return
+        known = set()
+        for row, _ in reader.scan_committed(self.pane_key(start), self.pane_key(end)):
+            _, key = self.pane(row)
+            if key not in known:
+                known.add(key)
+                yield key
+
+    def panes(self, reader: Reader, key: str, start: float, end: float) -> Iterator[tuple[int, A]]:
         """Yield start and value of a key's committed panes with start <= pane start < end, in order."""
         # A window may begin before the epoch, an event does not.
-        first, last = self.row_key(key, max(start, 0)), self.row_key(key, max(end, 0))
+        first, last = self.row_key(key, ceil(max(start, 0))), self.row_key(key, ceil(max(end, 0)))
         for row, raw in reader.scan_committed(first, last):
             if len(row) == len(first):  # not of another key that begins with this one and a zero byte
                 yield _START.unpack_from(row, len(row) - _START.size)[0], self.decode(raw)
@@ -201,60 +293,81 @@ class Opened(Generic[A]):
         """
         table, out = self._windowed, self._out
         if self._changed is not None:
-            for pane, index in last.items():
-                out.index = index  # the update's origin, which says how new it is
-                start = pane[1] + table.step - table.size
-                self._changed(self._window(pane[0], start, totals))
+            self._tell(self._changed, totals, last)
         if self._late:
             late = int(out.read([table.late_key])[0] or 0) + self._late
             changes.rows[table.late_key] = b"%d" % late
         if table.grace is not None and out.watermarks:
             self._close(table.grace, totals, changes)
 
+    def _tell(
+        self, changed: Tell, totals: Mapping[tuple[str, int], A], last: Mapping[tuple[str, int], int]
+    ) -> None:
+        """Tell the window that ends with each pane that the batch has changed."""
+        table, out = self._windowed, self._out
+        for key, pane in last:
+            start = pane + table.step - table.size
+            panes = [(key, one) for one in table.panes_of(start)]
+            values = {one: value for (one, _), value in self._values(panes, totals)}
+            # The origin says how new an update is: all that it holds is not newer.
+            out.index = max(last.get(one, -1) for one in panes)
+            changed(table.window(key, start, table.put_together(values, start)))
+
     def _close(self, grace: int, totals: Mapping[tuple[str, int], A], changes: Changes) -> None:
         table, out = self._windowed, self._out
         before, now = out.watermark, out.watermarks[-1]
         if self._closed is not None:
             starts = table.starts(before - grace, now - grace)
-            found = {
-                (start, key)
-                for pane, key in self._found(starts, changes)
-                for start in table.windows_of(pane)
-                if start in starts
-            }
-            for start, key in sorted(found):
+            for start, key, total in self._final(starts, totals, changes) if starts else ():
                 out.passed(start + table.size + grace)
-                self._closed(self._window(key, start, totals))
+                self._closed(table.window(key, start, total))
         if table.keep is not None:
             # A pane is in its last window until then.
-            for pane, key in self._found(table.starts(before - table.keep, now - table.keep), changes):
+            starts = table.starts(before - table.keep, now - table.keep)
+            for key, pane in self._found(starts[0], starts[-1] + table.size, changes) if starts else ():
                 if pane + table.size + table.keep <= now:
                     changes.rows[table.row_key(key, pane)] = None
                     changes.derived[table.pane_key(pane, key)] = None
 
-    def _found(self, starts: range, changes: Changes) -> list[tuple[int, str]]:
-        """Return the panes, of this batch too, of windows with these starts."""
-        if not starts:
-            return []
-        table = self._windowed
-        first, end = table.pane_key(starts[0]), table.pane_key(starts[-1] + table.size)
-        found = {key for key, _ in self._out.scan(first, end)}
-        found.update(
-            key for key, value in changes.derived.items() if first <= key < end and value is not None
-        )
-        return [table.pane(key) for key in sorted(found)]
+    def _final(
+        self, starts: range, totals: Mapping[tuple[str, int], A], changes: Changes
+    ) -> Iterator[tuple[int, str, A]]:
+        """Yield start, key and value of the windows that close, in order."""
+        table, cache = self._windowed, self._out.cache
+        if table.step == table.size:
+            found = self._found(starts[0], starts[-1] + table.size, changes)
+            yield from ((pane, key, value) for (pane, key), value in self._values(found, totals))
+            return
+        hops: Hops[A] | None = cache.pop(table.late_key, None)
+        first = starts[0] + table.size - table.step
+        if hops is None or hops.next != starts[0]:
+            hops, first = Hops(table.value, table.size, table.step), starts[0]
+        found = self._found(first, starts[-1] + table.size, changes)
+        panes = ((pane, key, value) for (pane, key), value in self._values(found, totals))
+        yield from hops.close(starts, panes)
+        if hops.small:
+            cache[table.late_key] = hops
 
-    def _window(self, key: str, start: int, totals: Mapping[tuple[str, int], A]) -> Window:
-        """Return a window as it is with this batch."""
+    def _found(self, start: int, end: int, changes: Changes) -> list[tuple[str, int]]:
+        """Return key and start of the panes from `start` up to, not including, `end`, by start and key."""
         table = self._windowed
-        panes = table.panes_of(start)
-        if len(panes) == 1 and (key, start) in totals:  # nothing to read
-            return table.window(key, start, totals[key, start])
-        others = [pane for pane in panes if (key, pane) not in totals]
-        read = dict(zip(others, self._out.read([table.row_key(key, pane) for pane in others]), strict=True))
-        values = [
-            totals[key, pane] if pane not in read else table.decode(read[pane])
-            for pane in panes
-            if read.get(pane, b"") is not None
-        ]
-        return table.window(key, start, table.merged(values))
+        first, last = table.pane_key(start), table.pane_key(end)
+        found = {key for key, _ in self._out.scan(first, last)}
+        found.update(
+            key for key, value in changes.derived.items() if first <= key < last and value is not None
+        )
+        return [(key, pane) for pane, key in map(table.pane, sorted(found))]
+
+    def _values(
+        self, panes: Sequence[tuple[str, int]], totals: Mapping[tuple[str, int], A]
+    ) -> Iterator[tuple[tuple[int, str], A]]:
+        """Yield start, key and value, with this batch, of those panes that there are."""
+        table = self._windowed
+        others = [one for one in panes if one not in totals]
+        read = dict(zip(others, self._out.read([table.row_key(*one) for one in others]), strict=True))
+        for one in panes:
+            key, pane = one
+            if one in totals:
+                yield (pane, key), totals[one]
+            elif (raw := read[one]) is not None:
+                yield (pane, key), table.decode(raw)

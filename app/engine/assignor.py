@@ -14,6 +14,8 @@ from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 from aiokafka.structs import TopicPartition
 
+from app.engine.peers import FORMAT, Peer, Peers, Told, by_topic, partitions, told
+
 if TYPE_CHECKING:
     from app.engine.engine import Engine
 
@@ -29,10 +31,14 @@ class Member(msgspec.Struct):
         copies: for each partition (topic, number) that it has state of, when that was last known to be
             current, seconds since the epoch.
         standbys: how many standbys it wants each partition to have.
+        url: where its views are for the other workers; empty if it has none.
+        format: what it can read in an assignment; see `app.engine.peers.FORMAT`.
     """
 
     copies: list[tuple[str, int, float]] = []
     standbys: int = 0
+    url: str = ""
+    format: int = 0
 
 
 @dataclass
@@ -153,8 +159,9 @@ class Assignor(AbstractPartitionAssignor):
     @classmethod
     def metadata(cls, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
         """Tell the leader what we have."""
-        told = Member(cls.engine.copies(), cls.engine.standbys_wanted)
-        return ConsumerProtocolMemberMetadata(VERSION, list(topics), msgspec.msgpack.encode(told))
+        engine = cls.engine
+        member = Member(engine.copies(), engine.standbys_wanted, engine.url, FORMAT)
+        return ConsumerProtocolMemberMetadata(VERSION, list(topics), msgspec.msgpack.encode(member))
 
     @classmethod
     def assign(
@@ -166,27 +173,30 @@ class Assignor(AbstractPartitionAssignor):
             for topic in metadata.subscription:
                 subscribers[topic].append(member)
         topics = {topic: sorted(cluster.partitions_for_topic(topic) or ()) for topic in subscribers}
-        told = {
+        known = {
             member: msgspec.msgpack.decode(metadata.user_data, type=Member)
             for member, metadata in members.items()
         }
-        plans = plan(topics, subscribers, told, cls.engine.sources)
+        plans = plan(topics, subscribers, known, cls.engine.sources)
+        peers = [
+            Peer(known[member].url, by_topic(share.owned), by_topic(share.followed))
+            for member, share in plans.items()
+        ]
         return {
             member: ConsumerProtocolMemberAssignment(
-                VERSION, _by_topic(share.owned), msgspec.msgpack.encode(_by_topic(share.followed))
+                VERSION, by_topic(share.owned), _told(share, peers, known[member].format)
             )
             for member, share in plans.items()
         }
 
     @classmethod
     def on_assignment(cls, assignment: ConsumerProtocolMemberAssignment) -> None:
-        """Learn what to follow; what to own, aiokafka tells."""
-        followed = msgspec.msgpack.decode(assignment.user_data) if assignment.user_data else []
-        cls.engine.followed = {(topic, number) for topic, numbers in followed for number in numbers}
+        """Learn what to follow, and where the other workers are; what to own, aiokafka tells."""
+        found = told(assignment.user_data)
+        cls.engine.followed = set(partitions(found.followed))
+        cls.engine.peers = Peers(found.peers)
 
 
-def _by_topic(partitions: Iterable[TopicPartition]) -> list[tuple[str, list[int]]]:
-    topics: dict[str, list[int]] = defaultdict(list)
-    for topic, number in partitions:
-        topics[topic].append(number)
-    return list(topics.items())
+def _told(share: Plan, peers: list[Peer], version: int) -> bytes:
+    followed = by_topic(share.followed)
+    return msgspec.msgpack.encode(Told(followed, peers) if version else followed)

@@ -153,7 +153,9 @@ class _Commit(AbstractAsyncContextManager[Out]):
         self._found = found
         for record, code, reason in found.dead:
             out.dead_letter(record, code, reason)
-        if not chunk.retry:
+        if chunk.retry:
+            out.tally.again = len(events)
+        else:
             out.end = end
         good = batch._records = [events[i] for i in found.good]
         batch.events = [decoded[i] for i in found.good]

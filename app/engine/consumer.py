@@ -9,7 +9,7 @@ from typing import Any
 
 from aiokafka.consumer.fetcher import FetchResult
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from aiokafka.errors import ConsumerStoppedError
+from aiokafka.errors import ConsumerStoppedError, KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
@@ -17,6 +17,7 @@ from app.engine.assignor import Assignor
 from app.engine.batch import Chunk
 from app.engine.engine import Engine, engine_of
 from app.engine.fetch import take
+from app.engine.peers import now
 from app.engine.source import ConsumerRecord
 
 FETCH_WAIT_MS = 200
@@ -41,6 +42,34 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._tags: dict[TP, int] = defaultdict(int)
+        self._beating: asyncio.Task[None] | None = None
+
+    async def on_start(self) -> None:
+        """Start the consumer, and take note of its heartbeats."""
+        await super().on_start()
+        coordinator, lease = self._ensure_consumer()._coordinator, engine_of(self.app).lease
+        conf = self.app.conf
+        seconds = min(conf.broker_session_timeout, conf.broker_rebalance_timeout)
+        beat = coordinator._do_heartbeat
+
+        async def renew() -> bool:
+            sent = now()
+            known: bool = await beat()
+            if known and not coordinator._rejoin_needed_fut.done():
+                lease.renew(sent, seconds)
+            return known
+
+        coordinator._do_heartbeat = renew
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Take the assigned partitions over."""
+        # The first heartbeat of its own comes when this has returned, and a while later.
+        self._beating = asyncio.create_task(self._beat())
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    async def _beat(self) -> None:
+        with suppress(KafkaError):  # the next one tells
+            await self._ensure_consumer()._coordinator._do_heartbeat()
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)

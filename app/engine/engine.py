@@ -15,7 +15,9 @@ from app.engine.assignor import OWNER_BONUS
 from app.engine.batch import Chunk
 from app.engine.errors import DlqLimit, ErrorPolicy
 from app.engine.forward import Forward
+from app.engine.meters import WORK_SECONDS, Histogram, Meter, Meters
 from app.engine.partition import Partition
+from app.engine.peers import Lease, Peers
 from app.engine.reference import References
 from app.engine.restore import begin, end
 from app.engine.source import Source, State, Wiring
@@ -59,6 +61,9 @@ class Engine:
         stopping: whether the worker has been told to end.
         failure: why the worker ends by itself; None while it does not.
         followed: the partitions that the group wants this worker to be a standby of.
+        url: where this worker's views are for the others; empty if it has none.
+        peers: where the group's other partitions are.
+        lease: until when this worker surely owns its partitions.
         standbys: the copies that it keeps of them.
         forward: tells other topics how far the partitions have come.
         references: the copies that it keeps of reference topics.
@@ -66,6 +71,11 @@ class Engine:
         lease_seconds: how far ahead a partition says which events it will look up for.
         commit_seconds: at the multiples of it partitions commit; 0 for at once.
         clock: tells the time, seconds since the epoch.
+        meters: what has happened so far, by source topic.
+        rebalances: how often the consumer group has given this worker its partitions.
+        started: whether all of its partitions have been restored once.
+        ends: offsets after the partitions' last records, as the watchdog has seen them last.
+        loop_lag: how late the event loop does what is due, looked at once a second; seconds.
         fresh: when its copies of partitions that it has owned were last known to be current, seconds since
             the epoch.
     """
@@ -86,13 +96,21 @@ class Engine:
         self.dlq_limit = dlq_limit
         self.policies: dict[str, ErrorPolicy] = {}
         self.bootstrap = ""
-        self.followed: set[tuple[str, int]] = set()
+        self.followed: set[TP] = set()
+        self.url = ""
+        self.peers = Peers()
+        self.lease = Lease()
         self.standbys = Standbys(self)
         self.forward = Forward(self)
         self.references = References(self)
         self.reference_seconds = REFERENCE_SECONDS
         self.lease_seconds = LEASE_SECONDS
         self.fresh: dict[TP, float] = {}
+        self.meters: Meters = Meters(Meter)
+        self.rebalances = 0
+        self.started = False
+        self.ends: dict[TP, int] = {}
+        self.loop_lag = Histogram(WORK_SECONDS)
         self._owned: set[TP] = set()
         self.wiring = wiring
         self.chunk_records = chunk_records
@@ -112,6 +130,13 @@ class Engine:
         return self.app.producer._ensure_producer()
 
     @property
+    def producer_works(self) -> bool:
+        """Whether the task runs that sends what the producer is given."""
+        producer = self.app.producer._producer
+        task = producer and producer._sender and producer._sender.sender_task
+        return task is not None and not task.done()
+
+    @property
     def at_work(self) -> bool:
         """Whether the group has settled who owns what."""
         return self.joined and not self.app.rebalancing
@@ -119,14 +144,34 @@ class Engine:
     async def assign(self, assigned: Iterable[TP]) -> None:
         """Take partitions over: restore each, then let it work. Follow those that others own."""
         self.joined = True
+        self.rebalances += 1
         self.forward.start()
         self._owned = {tp for tp in assigned if tp.topic in self.sources}
-        self.standbys.follow({TP(*tp) for tp in self.followed} - self._owned)
+        self.standbys.follow(self.followed - self._owned)
         for tp in self._owned:
             if tp not in self.partitions:
                 partition = Partition(self, self.sources[tp.topic], tp.partition, self.chunk_records)
                 self.partitions[tp] = partition
                 partition.start()
+        self.restored()
+
+    def restored(self) -> None:
+        """Note that partitions may be fetched from, and whether all have been restored once."""
+        self.room.set()
+        self.started |= self.joined and all(p.committed is not None for p in self.partitions.values())
+
+    def end_of(self, tp: TP) -> int | None:
+        """Return the offset after a partition's last record, as far as it is known; None if it is not.
+
+        The consumer knows it from its last fetch, and does not fetch a partition that has enough under way.
+        """
+        known = [end for end in (self.app.consumer.highwater(tp), self.ends.get(tp)) if end is not None]
+        return max(known, default=None)
+
+    def lag(self, tp: TP) -> int | None:
+        """Return how many records of a partition are not in its state yet; None if that is not known."""
+        end, committed = self.end_of(tp), self.committed(tp)
+        return None if end is None or committed is None else max(0, end - committed)
 
     async def drain(self) -> None:
         """Accept nothing more, and wait a bounded time for what is under way."""

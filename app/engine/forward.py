@@ -9,7 +9,7 @@ from faust.types import TP
 
 from app.engine.partition import Partition
 from app.engine.producer import Record, append
-from app.engine.upstream import mark
+from app.engine.upstream import NO_EVENTS, mark
 
 if TYPE_CHECKING:
     from app.engine.engine import Engine
@@ -29,7 +29,8 @@ class Forward:
 
     def __init__(self, engine: "Engine") -> None:
         self._engine = engine
-        self._told: dict[Partition, float] = {}
+        # What was told, and when.
+        self._told: dict[Partition, tuple[float, float]] = {}
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -54,15 +55,16 @@ class Forward:
     async def tell(self) -> bool:
         """Tell what has moved; return whether anything has."""
         engine = self._engine
+        now = engine.clock()
         moved = {
-            partition: watermark
+            partition: (watermark, now)
             for partition in engine.partitions.values()
             for watermark in [partition.reached]
-            if watermark is not None and watermark != self._told.get(partition)
+            if watermark is not None and self._is_news(partition, watermark, now)
         }
         marks: dict[TP, list[Record]] = defaultdict(list)
         for source in engine.sources.values():
-            for partition, watermark in moved.items():
+            for partition, (watermark, _) in moved.items():
                 if source.behind == partition.source.topic:
                     for tp, of in await self._told_to(source.topic, partition):
                         marks[tp].append(mark(partition.name, watermark, of))
@@ -73,6 +75,11 @@ class Forward:
         live = set(engine.partitions.values())
         self._told = {p: told for p, told in (self._told | moved).items() if p in live}
         return bool(sent)
+
+    def _is_news(self, partition: Partition, watermark: float, now: float) -> bool:
+        told, at = self._told.get(partition, (None, 0.0))
+        again = watermark == NO_EVENTS and now >= at + (partition.source.idle or 0.0)
+        return watermark != told or again
 
     async def _told_to(self, topic: str, partition: Partition) -> list[tuple[TP, int]]:
         """Return the partitions of a topic that one tells its watermark, and how many tell each of them."""

@@ -1,6 +1,7 @@
 """Where a batch's outputs and table changes are gathered."""
 
 import asyncio
+import time
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import faust
 
+from app.engine.meters import Tally, add
 from app.engine.producer import Headers, Record, append, partition_for
 from app.engine.source import ConsumerRecord
 
@@ -70,6 +72,7 @@ class Out:
         cache: see `tables.table.Out`.
         pinned: how reference topics are looked up.
         updates: what `update` was called for.
+        tally: what the batch has come to.
     """
 
     def __init__(self, owner: "Partition") -> None:
@@ -79,6 +82,8 @@ class Out:
         self._folds: list[Callable[[Any], None]] = []
         self._outputs: dict[str, Outputs] = defaultdict(Outputs)
         self.updates: Updates = {}
+        self.tally = Tally()
+        self._began = time.monotonic()
         self.partition = owner.number
         self.end = owner.accepted
         self.serial = self._first = owner.applied
@@ -109,6 +114,7 @@ class Out:
             moves: each watermark that it is moved to, with the offset of what does so; None if the events do.
         """
         before = self._offsets  # at index -1
+        self.tally.sample(records)
         self._records = records
         self.serial = self._first + len(offsets)
         self.watermarks, self._moves = watermarks, (0, watermarks)
@@ -157,6 +163,7 @@ class Out:
 
     def dead_letter(self, record: ConsumerRecord, code: str, reason: str) -> None:
         """Send a record that is no event to the dead letters, with its bytes as they are."""
+        add(self.tally.dead, code)
         outputs = self._outputs[self._owner.source.dead_letters]
         outputs.headers[len(outputs.keys)] = [
             ("code", code.encode()),
@@ -173,6 +180,7 @@ class Out:
         """Send the event that the agent is at to the late ones; see `tables.table.Out`."""
         late, record = self._owner.source.late, self._records[self.index]
         assert late is not None, "`keep` has seen to it"
+        add(self.tally.late, table)
         outputs = self._outputs[late]
         outputs.headers[len(outputs.keys)] = [
             ("table", table.encode()),
@@ -182,6 +190,10 @@ class Out:
         outputs.keys.append(record.key)
         outputs.values.append(record.value)
         outputs.origins.append(self._origins[self.index])
+
+    def repeated(self, table: str, count: int) -> None:
+        """Note that a table has seen so many of the batch's events before."""
+        add(self.tally.duplicates, table, count)
 
     def scan(self, start: bytes, end: bytes) -> Iterable[tuple[bytes, bytes]]:
         """Read a range of rows as they are before this batch, in order."""
@@ -218,11 +230,13 @@ class Out:
 
     async def flush(self) -> list[asyncio.Future[Any]]:
         """Hand the outputs to the producer; the futures are their deliveries."""
-        return await _produce(self._owner, self._outputs)
+        deliveries = await _produce(self._owner, self._outputs, self.tally)
+        self.tally.seconds = time.monotonic() - self._began
+        return deliveries
 
 
-async def flush_updates(owner: "Partition", updates: Updates) -> list[asyncio.Future[Any]]:
-    """Hand a commit's updates to the producer; the futures are their deliveries."""
+async def flush_updates(owner: "Partition", updates: Updates, tally: Tally) -> list[asyncio.Future[Any]]:
+    """Hand a commit's updates to the producer, and count them; the futures are their deliveries."""
     encode = owner.engine.wiring.encode
     by_topic: dict[str, Outputs] = defaultdict(Outputs)
     for (topic, _), (key, value, origin) in updates.items():
@@ -230,16 +244,19 @@ async def flush_updates(owner: "Partition", updates: Updates) -> list[asyncio.Fu
         outputs.keys.append(key)
         outputs.values.append(encode(value))
         outputs.origins.append(origin)
-    return await _produce(owner, by_topic)
+    return await _produce(owner, by_topic, tally)
 
 
-async def _produce(owner: "Partition", by_topic: Mapping[str, Outputs]) -> list[asyncio.Future[Any]]:
+async def _produce(
+    owner: "Partition", by_topic: Mapping[str, Outputs], tally: Tally
+) -> list[asyncio.Future[Any]]:
     engine = owner.engine
     producer = engine.producer
     prefix = f"{owner.name}/".encode()
     deliveries: list[asyncio.Future[Any]] = []
     for topic, outputs in by_topic.items():
         records = outputs.records(prefix)
+        tally.outputs[topic] = len(outputs.keys)
         if topic in engine.copartitioned:
             deliveries += await append(producer, topic, owner.number, records)
             continue

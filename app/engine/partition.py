@@ -14,6 +14,7 @@ from aiokafka.structs import TopicPartition
 from app.engine.batch import Chunk, Out
 from app.engine.errors import ErrorPolicy, Flood
 from app.engine.idle import ROW, Idle
+from app.engine.meters import Tally
 from app.engine.out import Updates, flush_updates
 from app.engine.pinned import Pinned
 from app.engine.restore import HopelessError, restore
@@ -48,6 +49,7 @@ class Partition:
         trouble: events that are none, that fail, and that wait.
         pinned: as of when it looks reference topics up.
         limit: the largest number of records in a chunk.
+        meter: counts what is committed.
     """
 
     state: State
@@ -65,6 +67,7 @@ class Partition:
         policy = engine.policies.get(source.topic, ErrorPolicy())
         self.trouble = Trouble(self.name, policy, engine.dlq_limit, engine.clock)
         self.limit = limit
+        self.meter = engine.meters[source.topic]
         self.pinned = Pinned(self)
         self._silence = Idle(source.idle, engine.clock)
         self._chunks: deque[Chunk] = deque()
@@ -100,6 +103,11 @@ class Partition:
         return NO_EVENTS if self._silence.long else None
 
     @property
+    def waits_since(self) -> float | None:
+        """When the oldest batch without a commit was done, on the monotonic clock; None if there is none."""
+        return self._queue[0].since if self._queue else None
+
+    @property
     def full(self) -> bool:
         """Whether no more records should be fetched for now."""
         chunks = len(self._chunks) + len(self._queue)
@@ -130,9 +138,7 @@ class Partition:
             skipped = self._chunks.popleft()
             # Nothing behind a batch may be processed before it: the chunk, too, is fetched again.
             self.fail(skipped, RuntimeError("an agent has left out a batch"))
-        if not self.wants(chunk):
-            return []
-        if not chunk.records:
+        if not self.wants(chunk) or not chunk.records:
             return []
         if chunk.retry or chunk.records[0].offset >= self.accepted:
             return chunk.records
@@ -158,7 +164,7 @@ class Partition:
                 return None
             changes = self.engine.wiring.new_changes()
             changes.rows[ROW] = row
-            self._stage(changes, {}, [], 0)
+            self._stage(changes, {}, [], Tally())
         assert self._silence.planned is not None
         return self.move(self._silence.planned)
 
@@ -218,20 +224,17 @@ class Partition:
         if told is not None and told.known != self.upstream:
             self.upstream = told.known
             changes.rows[UPSTREAM] = told.row
-        self._stage(changes, out.updates, deliveries, len(chunk.records))
+        out.tally.records = len(chunk.records)
+        self._stage(changes, out.updates, deliveries, out.tally)
         if found.refused is not None:
             # What the limit lets pass is committed, so that it can be looked at; nothing after it.
             self.tag = None
             self._last = self.trouble.too_many(found.refused)
 
-    def _stage(
-        self, changes: Any, updates: Updates, deliveries: list[asyncio.Future[Any]], records: int
-    ) -> None:
+    def _stage(self, changes: Any, updates: Updates, sent: list[asyncio.Future[Any]], tally: Tally) -> None:
         self.state.stage(changes)
-        flood = astuple(self.trouble.flood)
-        self._queue.append(
-            Staged(changes, updates, deliveries, records, self.accepted, self.watermark, self.applied, flood)
-        )
+        position = (self.accepted, self.watermark, self.applied, astuple(self.trouble.flood))
+        self._queue.append(Staged(changes, updates, sent, *position, tally))
         self._idle.clear()
         self._changed.set()
 
@@ -267,6 +270,7 @@ class Partition:
                 await self.engine.stop_worker(str(exc))
             except Exception as exc:  # whatever it is, the partition begins again from its position
                 self._drop()
+                self.meter.retries += 1
                 if isinstance(exc, self.engine.wiring.too_large) and self.limit > 1:
                     self.limit = max(1, self.limit // 2)
                     logger.warning("%s: %s; batches are cut to %d records", self.name, exc, self.limit)
@@ -301,6 +305,8 @@ class Partition:
                 wiring.new_changes(), wiring.position({topic: self.accepted}, 0.0, 0, (0, 0, 0))
             )
         await self.pinned.load()
+        if self.committed is None:
+            self.meter.taken_over(time.monotonic() - began, self.state.progress.records)
         self.committed = self.accepted
         self.watermark, self.applied = position.watermark, position.applied
         self.trouble.flood = Flood(*position.flood)
@@ -310,7 +316,7 @@ class Partition:
         self.trouble.waiting.load(self.state.scan_committed(PREFIX, END))
         self._failure = None
         self.tag = tag
-        self.engine.room.set()
+        self.engine.restored()
         logger.info(
             "%s: ready at offset %d, %d records of its state log read in %.1f s",
             self.name,
@@ -349,6 +355,7 @@ class Partition:
             self.trouble.failures = 0
 
     async def _commit_first(self, count: int) -> None:
+        began, told = time.monotonic(), Tally()
         group = [self._queue[i] for i in range(count)]
         changes, updates = group[0].changes, group[0].updates
         if count > 1:
@@ -357,7 +364,7 @@ class Partition:
                 changes.update(staged.changes)
                 updates.update(staged.updates)
         if updates:
-            await asyncio.gather(*await flush_updates(self, updates))
+            await asyncio.gather(*await flush_updates(self, updates, told))
         last = group[-1]
         position = self.engine.wiring.position(
             {self.source.topic: last.position}, last.watermark, last.applied, last.flood
@@ -365,6 +372,8 @@ class Partition:
         await self.state.commit(changes, position)
         self.state.applied([staged.changes for staged in group])
         self.committed = last.position
+        tallies = [told, *(staged.tally for staged in group)]
+        self.meter.committed(tallies, time.monotonic() - began, self.engine.clock())
         for _ in group:
             self._queue.popleft()
         self.engine.room.set()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from aiokafka.structs import TopicPartition
 
+from app.engine.meters import Tally
 from app.engine.reference import Known, Offsets, Reference
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class Pinned:
         if offsets == self._row.offsets and last < self._row.lease:
             return
         row = _Row(offsets, last + 1 + int(engine.lease_seconds * 1000))
-        owner._stage(self._changes(row), {}, [], 0)
+        owner._stage(self._changes(row), {}, [], Tally())
         await owner.committed_all()
         if owner.wants(chunk):
             self._row = row

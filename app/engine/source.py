@@ -58,6 +58,10 @@ class Replica(Protocol):
         """Apply records of the log; `following` is the offset to go on from."""
         ...
 
+    def snapshot(self) -> tuple[Any, Any]:
+        """Return its position and its rows as they are now; see `tables.replica.Replica`."""
+        ...
+
     def close(self) -> None:
         """Release the copy; it stays on disk."""
         ...
@@ -98,6 +102,10 @@ class State(Protocol):
         """Read a range of rows as of the last commit."""
         ...
 
+    def snapshot(self) -> tuple[Any, Any]:
+        """Return its position and its rows as of the last commit; see `tables.replica.Replica`."""
+        ...
+
     def stage(self, changes: Any) -> None:
         """Make changes visible to the batches that follow."""
         ...
@@ -108,6 +116,10 @@ class State(Protocol):
 
     def applied(self, staged: Sequence[Any]) -> None:
         """Forget staged changes that have been committed."""
+        ...
+
+    def sizes(self) -> tuple[int, int, int]:
+        """Return the number of rows, their bytes on disk, and their bytes that are in memory only."""
         ...
 
     def close(self) -> None:
@@ -133,6 +145,7 @@ class Source:
         behind: name of the source topic whose agent sends the records of this one: the watermark comes from
             its partitions, not from the event times; see `app.engine.upstream`. None for a topic of its own.
         tables: the tables that its agent changes.
+        keyed: names of those whose keys are the topic's.
         references: the reference topics that its agent looks up.
     """
 
@@ -146,6 +159,7 @@ class Source:
     idle: float | None = None
     behind: str | None = None
     tables: list[Any] = field(default_factory=list)
+    keyed: set[str] = field(default_factory=set)
     references: list[Any] = field(default_factory=list)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -11,6 +12,7 @@ from aiokafka.structs import TopicPartition
 from faust.types import TP
 
 from app.engine.fetch import EARLIEST, LATEST, Reader, connect
+from app.engine.peers import now
 from app.engine.source import Replica
 
 if TYPE_CHECKING:
@@ -35,6 +37,21 @@ class Standby:
         self.replica = replica
         self.end: int | None = None
         self.current = 0.0
+        self._held_all = -math.inf
+
+    def hold_all(self, asked: float) -> None:
+        """Note that it holds all that its log held at a time, by `app.engine.peers.now`."""
+        self._held_all = asked
+        self.current = time.time() - (now() - asked)
+
+    def hold_nothing(self) -> None:
+        """Note that it begins anew."""
+        self.current, self._held_all = 0.0, -math.inf
+
+    @property
+    def staleness(self) -> float:
+        """Seconds since it held all of its log; infinite if it never did."""
+        return now() - self._held_all
 
     @property
     def lag(self) -> int | None:
@@ -95,6 +112,7 @@ class Standbys:
                         fitted[tp] = standby
                 logs = {self._log(tp): (tp, standby) for tp, standby in self.copies.items()}
                 offsets = {log: standby.replica.next for log, (_, standby) in logs.items()}
+                asked = now()
                 for log, fetched in (await reader.fetch(offsets, wait_ms=WAIT_MS)).items():
                     tp, standby = logs[log]
                     for part, following in engine.wiring.stretches(fetched.records, fetched.next):
@@ -105,14 +123,17 @@ class Standbys:
                     else:
                         standby.end = fetched.end
                         if fetched.next >= fetched.end:
-                            standby.current = time.time()
+                            standby.hold_all(asked)
 
     async def _fit(self, reader: Reader, tp: TP, standby: Standby) -> None:
         log = self._log(tp)
         start = (await reader.offsets([log], EARLIEST))[log]
         end = (await reader.offsets([log], LATEST))[log]
         if self.copies.get(tp) is standby:
+            before = standby.replica.next
             standby.replica.fit(start, end)
+            if standby.replica.next < before:  # its rows were set aside
+                standby.hold_nothing()
             standby.replica.next = max(standby.replica.next, start)
 
     def _log(self, tp: TP) -> TopicPartition:

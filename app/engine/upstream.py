@@ -18,7 +18,9 @@ from app.engine.source import ConsumerRecord
 # Behind `tables.replica.TOPIC`, so that it is part of what a copy sends to a log that has lost its beginning.
 ROW = b"\0upstream"
 NO_EVENTS = math.inf
-"""Of a partition that has had no event for so long that nobody should wait for it."""
+"""Of a partition that has never had an event: told each time that the idle time has passed again."""
+# Told once so far: the partition is still waited for.
+_ONCE = -math.inf
 
 _WATERMARK, _OF = "watermark", "of"
 
@@ -84,7 +86,15 @@ def read(records: Sequence[ConsumerRecord], known: Mapping[str, float], watermar
 
 
 def _note(known: dict[str, float], partition: str, watermark: float) -> None:
-    before = known.get(partition, NO_EVENTS)
+    before = known.get(partition)
+    if watermark == NO_EVENTS:
+        if before is None or not math.isfinite(before):
+            known[partition] = _ONCE if before is None else NO_EVENTS
+        return
+    if not any(map(math.isfinite, known.values())):
+        # Events begin to come. Whether the others have none will show when they have told so twice more:
+        # then at least the idle time has passed.
+        known.clear()
     # A worker that has lost the partition may tell what was true before.
-    if before == NO_EVENTS or before < watermark < NO_EVENTS:
+    if before is None or not math.isfinite(before) or before < watermark:
         known[partition] = watermark

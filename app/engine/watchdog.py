@@ -87,7 +87,8 @@ class Watchdog:
     async def _beat(self) -> None:
         while True:
             self._pulse = time.monotonic()
-            await asyncio.sleep(min(1.0, self._interval))
+            await asyncio.sleep(pause := min(1.0, self._interval))
+            self._engine.loop_lag.observe(max(0.0, time.monotonic() - self._pulse - pause))
 
     def _guard(self) -> None:
         """Watch the event loop, in a thread of its own."""
@@ -123,6 +124,7 @@ class Watchdog:
             ends = await reader.offsets(sources, LATEST)
         for source, end in ends.items():
             tp = sources[source]
+            engine.ends[tp] = end
             partition = engine.partitions.get(tp)
             if partition is None:
                 continue

@@ -17,8 +17,9 @@ from app.memory.log import MemoryLog
 from app.memory.pipeline import Pipeline
 from app.memory.store import MemoryStore
 from app.settings import settings
-from app.web.queries import Committed
 from tables.log import Log
+from tables.questions import ByKey, Question
+from tables.reading import Committed
 from tables.state import State as TableState
 from tables.store import Store
 from tables.table import Range
@@ -124,11 +125,19 @@ class Driver:
 
     def query(self, table: str, key: str, rows: Range | None = None) -> dict[str, Any] | None:
         """Ask a table for a key, as over HTTP."""
+        found = self.ask(table, ByKey(key, rows or Range()))
+        return found and {name: value for name, value in found.items() if name != "key"}
+
+    def ask(self, table: str, question: Question) -> dict[str, Any] | None:
+        """Ask a table a question of `tables.questions`, as over HTTP.
+
+        Raises:
+            CannotAnswerError: the table cannot answer it.
+        """
         for source in self._pipeline.engine.sources.values():
             for known in source.tables:
                 if known.name == table:
-                    answer: dict[str, Any] | None = known.query(self._readers(source), key, rows or Range())
-                    return answer
+                    return question.answer(known, self._readers(source))
         raise KeyError(f"there is no table {table!r}")
 
     def advance(self, seconds: float) -> None:
@@ -151,12 +160,10 @@ class Driver:
         known = engine.sources | {one.topic: one for one in engine.references.declared.values()}
         return known[topic].key if topic in known else None
 
-    def _readers(self, source: Source) -> list[Any]:
-        return [
-            Committed(p.number, p.state.position.watermark, p.state)
-            for tp, p in sorted(self._pipeline.engine.partitions.items())
-            if tp.topic == source.topic
-        ]
+    def _readers(self, source: Source) -> list[Committed]:
+        partitions = sorted(self._pipeline.engine.partitions.items())
+        opened = [(p.number, *p.state.snapshot()) for tp, p in partitions if tp.topic == source.topic]
+        return [Committed(number, position.watermark, rows) for number, position, rows in opened]
 
     def _open(self, source: Source, number: int) -> State:
         at = (source.topic, number)

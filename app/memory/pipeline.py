@@ -68,12 +68,19 @@ class _Engine(Engine):
     def producer(self) -> Any:
         return self._kafka
 
+    @property
+    def producer_works(self) -> bool:
+        return True
+
     async def begin(self, source: TopicPartition, state: State) -> int | None:
         offsets: dict[str, int] = state.position.offsets
         return offsets.get(source.topic)
 
     async def end(self, source: TopicPartition) -> int:
         return self._kafka.end(source.topic, source.partition)
+
+    def end_of(self, tp: TP) -> int | None:
+        return self._kafka.end(tp.topic, tp.partition)
 
     async def rewind(self, topic: str, number: int, offset: int | None) -> tuple[int, int]:  # noqa: ARG002 (records are read by position)
         self._tag += 1

@@ -4,6 +4,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tables import snapshot
+from tables.store import Sizes
+
 Rows = dict[bytes, bytes | None]
 
 
@@ -49,6 +52,14 @@ class MemoryStore:
     def reset(self, why: str) -> None:  # noqa: ARG002 (nobody keeps a store that is in memory)
         """Begin with no rows."""
         self._rows.clear()
+
+    def sizes(self) -> Sizes:
+        """Return how large the rows are."""
+        return Sizes(len(self._rows), 0, sum(len(key) + len(value) for key, value in self._rows.items()))
+
+    def snapshot(self) -> snapshot.Rows:
+        """Return the rows as they are now."""
+        return snapshot.Rows(dict(self._rows))
 
     @contextmanager
     def bulk(self) -> Iterator[None]:

@@ -6,49 +6,48 @@ from faust.web import Request, Response, Web
 
 from app.service import app
 from app.settings import settings
-from app.web.queries import ask, readers, ready, reference_info, rows_of, tables
-from tables.table import iso
+from app.web.asking import Asked, about_key, about_table, about_tables
+from app.web.gather import PARTITIONS_HEADER
+from app.web.queries import RETRY, Queries
+
+queries = Queries(app.engine, app.gather)
 
 
 @app.page("/")
 async def index(web: Web, request: Request) -> Response:  # noqa: ARG001 (Faust's signature)
     """Say what there is to ask."""
-    return web.json({"service": app.conf.id, "views": ["/health", "/tables", "/tables/{table}/{key}"]})
+    views = ["/health", "/tables", "/tables/{table}", "/tables/{table}/{key}"]
+    return web.json({"service": app.conf.id, "views": views})
 
 
 @app.page("/tables")
-async def list_tables(web: Web, request: Request) -> Response:  # noqa: ARG001 (Faust's signature)
+async def list_tables(web: Web, request: Request) -> Response:
     """List the tables, and how far each of their partitions has come."""
-    engine = app.engine
-    return web.json(
-        {
-            "tables": [
-                {
-                    "name": name,
-                    "kind": table.kind,
-                    "source": topic,
-                    "query": f"/tables/{name}/{{key}}",
-                    **table.info(readers(engine, topic)),
-                    "partitions": [
-                        {
-                            "partition": p.number,
-                            "offset": p.committed,
-                            "as_of": iso(p.state.position.watermark),
-                        }
-                        for p in ready(engine, topic)
-                    ],
-                }
-                for name, (topic, table) in sorted(tables(engine).items())
-            ]
-            + [reference_info(engine, one) for _, one in sorted(engine.references.declared.items())]
-        }
-    )
+    return await _answer(web, request, None, about_tables(request.query))
+
+
+@app.page("/tables/{table}")
+async def list_keys(web: Web, request: Request, table: str) -> Response:
+    """List a table's keys with their newest values, or those with the largest figure; see docs/queries.md."""
+    return await _answer(web, request, table, about_table(request.query))
 
 
 @app.page("/tables/{table}/{key:.+}")
 async def query_table(web: Web, request: Request, table: str, key: str) -> Response:
-    """Ask a table for a key; a window table also takes `from`, `to` and `limit`."""
-    return web.json(await ask(app.engine, table, key, rows_of(request.query)))
+    """Ask a table for a key; tables of windows, sessions and joins also take `from`, `to` and `limit`."""
+    return await _answer(web, request, table, about_key(key, request.query))
+
+
+async def _answer(web: Web, request: Request, table: str | None, asked: Asked) -> Response:
+    numbers = request.headers.get(PARTITIONS_HEADER)
+    if numbers is not None:
+        body = await queries.for_another(numbers, table, asked)
+        return web.bytes(body, content_type="application/msgpack")
+    target = request.rel_url.raw_path_qs
+    answer = await (queries.all(asked, target) if table is None else queries.table(table, asked, target))
+    if answer["partial"]:
+        return web.json(answer, status=503, headers=RETRY)
+    return web.json(answer)
 
 
 @app.page("/health")

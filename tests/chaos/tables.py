@@ -76,11 +76,11 @@ class Tables:
 
     def of(self, partition: int, table: str, key: str) -> Any:
         """Ask the owner of a partition for a key."""
-        return self.get(self.owners[partition], f"/tables/{table}/{key}")
+        return self.get(self.owners[partition], f"/tables/{table}/{key}?local=true")
 
     def all(self, path: str) -> list[Any]:
-        """Ask every owner."""
-        return [self.get(worker, path) for worker in dict.fromkeys(self.owners.values())]
+        """Ask every owner for what it holds."""
+        return [self.get(worker, f"{path}?local=true") for worker in dict.fromkeys(self.owners.values())]
 
 
 def held(worker: Worker, topic: str) -> dict[int, int]:

@@ -11,6 +11,7 @@ import faust
 import pytest
 from faust.transport.drivers import aiokafka as driver
 
+from app.engine.meters import Meter, Meters, Tally
 from app.engine.partition import Partition, Staged
 from tests.hazards.consumers import plain as plain_consumer
 from tests.hazards.plain import both
@@ -69,10 +70,13 @@ def committing(delivery: asyncio.Future[Any]) -> tuple[State, asyncio.Task[None]
         dlq_limit=None,
         commit_seconds=0.025,
         clock=time.time,
+        meters=Meters(Meter),
     )
     partition = Partition(cast(Any, engine), cast(Any, SimpleNamespace(topic="t", idle=None)), 0, 1)
     partition.state = cast(Any, State())
-    staged = Mock(spec_set=list(Staged.__annotations__), deliveries=[delivery], updates={}, position=5)
+    staged = Mock(
+        spec_set=list(Staged.__annotations__), deliveries=[delivery], updates={}, position=5, tally=Tally()
+    )
     partition._queue.append(staged)
     return cast(State, partition.state), asyncio.create_task(partition._commit())
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from app.engine.producer import partition_for
 from tests.service import Service
 
 pytestmark = pytest.mark.kafka
@@ -136,7 +137,23 @@ def test_outputs_and_tables(service: Service) -> None:
         ("2026-01-31T12:01:00Z", 1),
     ]
     assert answer["total"] == {"views": 3}
-    assert answer["partitions"] == {"held": [0, 1, 2, 3], "of": 4}
+    assert answer["partial"] is False
+    url = f"http://127.0.0.1:{worker.port}"
+    for number, part in enumerate(answer["partitions"]):
+        assert (part["partition"], part["worker"], part["role"]) == (number, url, "owner")
+        assert part["staleness"] == 0
+    ends = Counter(record.partition for record in service.read("activity.raw"))
+    assert {part["partition"]: part["offset"] for part in answer["partitions"]} == {
+        n: ends[n] for n in range(4)
+    }
+    (only,) = worker.get("/tables/page-totals//a").json()["partitions"]
+    assert only["partition"] == partition_for(b"/a", 4)
+    listed = worker.get("/tables/page-views", limit=1).json()
+    assert listed["keys"] == [{"key": "/a", "newest": answer["windows"][-1]}]
+    first = worker.get("/tables/sales", top=1, by="amount", at="2026-01-31T12:00:30Z").json()
+    assert (first["start"], first["top"][0]["key"]) == ("2026-01-31T12:00:00Z", "FR")
+    page = worker.get("/tables/seen", limit=2, local="true").json()
+    assert ([one["key"] for one in page["keys"]], page["next"]) == (["1", "2"], "2")
     later = worker.get("/tables/page-views//a", **{"from": "2026-01-31T12:01", "to": 1769860920}).json()
     assert later["total"] == {"views": 1}
     sales = worker.get("/tables/sales/FR").json()
@@ -177,6 +194,15 @@ def test_bursts_that_are_larger_than_a_batch_come_through_whole(service: Service
         ("/tables/page-views//a?from=-5", 400),
         ("/tables/page-views//a?limit=0", 400),
         ("/tables/page-views//a?limit=x", 400),
+        ("/tables/page-views//a?limits=1", 400),
+        ("/tables/page-views//a?max_staleness=-1", 400),
+        ("/tables/page-views//a?local=yes", 400),
+        ("/tables/page-views?from=1", 400),
+        ("/tables/page-views?top=0", 400),
+        ("/tables/page-views?top=1&by=sales", 400),
+        ("/tables/sales?top=1", 400),
+        ("/tables/seen?top=1", 400),
+        ("/tables/none", 404),
     ],
 )
 def test_errors_of_the_views_are_problems(shared: Service, path: str, status: int) -> None:

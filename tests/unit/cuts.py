@@ -56,6 +56,7 @@ class Commit(Generic[E]):
     partition: int = 0
     index: int = -1
     late_ones: list[tuple[str, int, float]] = field(default_factory=list)
+    repeats: list[tuple[str, int]] = field(default_factory=list)
     folds: list[Callable[[Changes], None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -79,6 +80,9 @@ class Commit(Generic[E]):
 
     def passed(self, at: float) -> None:
         self.index = bisect_left(self.watermarks, at)
+
+    def repeated(self, table: str, count: int) -> None:
+        self.repeats.append((table, count))
 
     def late(self, table: str, by: float) -> None:
         self.late_ones.append((table, self.offset, by))

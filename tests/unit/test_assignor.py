@@ -1,12 +1,22 @@
 """Who gets which partitions: evenly, to the freshest copy, and with standbys that are not the owner."""
 
+import math
+import time
 from collections import Counter
+from types import SimpleNamespace
+from typing import Any
 
+import msgspec
+import pytest
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 from aiokafka.structs import TopicPartition
+from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.engine.assignor import Member, Plan, plan
+from app.engine.assignor import Assignor, Member, Plan, plan
+from app.engine.peers import FORMAT, Lease, now
+from app.engine.standby import Standby
 
 NUMBERS = st.integers(1, 12)
 
@@ -114,3 +124,85 @@ def test_spare_workers_stand_by() -> None:
 def test_a_topic_without_state_has_no_standbys() -> None:
     plans = plan({"a": [0, 1]}, {"a": ["x", "y"]}, {"x": Member([], 1), "y": Member([], 1)}, stateful=[])
     assert [share.followed for share in plans.values()] == [[], []]
+
+
+class Worker:
+    """One member of a group."""
+
+    def __init__(self, name: str) -> None:
+        engine: Any = SimpleNamespace(
+            copies=lambda: [("a", 0, 1.0)], standbys_wanted=1, url=f"http://{name}", sources={"a"}
+        )
+        self.engine = engine
+        self.assignor = Assignor.of(engine)
+
+
+CLUSTER = SimpleNamespace(partitions_for_topic=lambda topic: {0, 1, 2})
+
+
+def test_all_workers_learn_where_the_others_are() -> None:
+    workers = {name: Worker(name) for name in ("x", "y")}
+    told = {name: worker.assignor.metadata(["a"]) for name, worker in workers.items()}
+    assigned = workers["x"].assignor.assign(CLUSTER, told)
+    for name, worker in workers.items():
+        worker.assignor.on_assignment(assigned[name])
+    peers = workers["x"].engine.peers
+    assert peers.owners == workers["y"].engine.peers.owners
+    for name, worker in workers.items():
+        owned = {TP(topic, n) for topic, numbers in assigned[name].assignment for n in numbers}
+        assert {tp for tp, url in peers.owners.items() if url == worker.engine.url} == owned
+        assert {
+            tp for tp, urls in peers.standbys.items() if urls == [worker.engine.url]
+        } == worker.engine.followed
+    assert peers.owners.keys() == peers.standbys.keys() == {TP("a", n) for n in range(3)}
+
+
+def test_workers_of_the_version_before_get_and_give_what_they_know() -> None:
+    new = Worker("new")
+    old = ConsumerProtocolMemberMetadata(0, ["a"], msgspec.msgpack.encode({"copies": [], "standbys": 1}))
+    assigned = new.assignor.assign(CLUSTER, {"new": new.assignor.metadata(["a"]), "old": old})
+    followed = msgspec.msgpack.decode(assigned["old"].user_data)
+    assert [topic for topic, _ in followed] == ["a"]
+    new.assignor.on_assignment(assigned["new"])
+    known = new.engine.peers.owners
+    assert set(known.values()) == {"http://new"}  # nobody knows where the other is
+    assert len(known) < 3
+
+    new.assignor.on_assignment(
+        ConsumerProtocolMemberAssignment(0, [], msgspec.msgpack.encode([("a", [0, 2])]))
+    )
+    assert new.engine.followed == {TP("a", 0), TP("a", 2)}
+    assert new.engine.peers.owners == {}
+
+
+@pytest.mark.parametrize("more", [{}, {"peers": []}, {"peers": [{"url": "http://z", "zone": 1}], "more": 1}])
+def test_fields_of_a_later_version_are_no_trouble(more: dict[str, Any]) -> None:
+    worker = Worker("x")
+    told = msgspec.msgpack.encode({"followed": [("a", [1])], **more})
+    worker.assignor.on_assignment(ConsumerProtocolMemberAssignment(0, [], told))
+    assert worker.engine.followed == {TP("a", 1)}
+    later = {"copies": [], "standbys": 0, "url": "u", "format": FORMAT + 1, "zone": "z"}
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(later), type=Member).format == FORMAT + 1
+
+
+def test_a_lease_goes_by_when_the_heartbeat_was_sent() -> None:
+    lease = Lease()
+    assert not lease.holds
+    lease.renew(now() - 1, 0.9)
+    assert not lease.holds
+    lease.renew(now(), 0.05)
+    lease.renew(now() - 5, 0.05)  # an answer that comes late takes nothing back
+    assert lease.holds
+    time.sleep(0.06)
+    assert not lease.holds
+    assert 0.05 < lease.age < 5
+
+
+def test_a_copy_is_as_stale_as_the_last_look_at_its_log() -> None:
+    standby = Standby(SimpleNamespace())
+    assert standby.staleness == math.inf
+    standby.hold_all(now() - 2)
+    assert 2 <= standby.staleness < 7
+    assert 2 <= time.time() - standby.current < 7
+    standby.hold_nothing()
+    assert (standby.staleness, standby.current) == (math.inf, 0.0)

@@ -6,9 +6,10 @@ import pytest
 
 from bench.contest import Result
 from bench.contestants import CONTESTANTS
-from bench.report import Run, report
+from bench.report import Run, costs, report
 from bench.rules import parse
-from bench.workload import ADS, WORKLOADS
+from bench.size import Size
+from bench.workload import ACTIVITY, ADS, WORKLOADS
 
 
 @pytest.mark.parametrize("workload", WORKLOADS.values(), ids=WORKLOADS)
@@ -16,7 +17,7 @@ def test_fewer_events_are_a_prefix_of_more(workload):
     assert list(workload.events(500, 1)) == list(workload.events(1000, 1))[:500]
 
 
-@pytest.mark.parametrize("workload", WORKLOADS.values(), ids=WORKLOADS)
+@pytest.mark.parametrize("workload", [ACTIVITY, ADS], ids=["activity", "ads"])
 def test_some_events_come_again(workload):
     expected = workload.expected()
     for _ in expected.watch(workload.events(2000, 1), now=2e9):
@@ -56,6 +57,25 @@ def test_a_wrong_output_voids_a_contestant_and_is_said():
     row = next(line for line in text.splitlines() if line.startswith("| Kafka Streams"))
     assert row.count("void") == 5
     assert f"VOID: {streams.name}: page views: 1 in all, expected 2" in text
+
+
+@pytest.mark.parametrize(("rate", "above"), [(100.0, False), (99.0, True)])
+def test_a_job_that_costs_too_much_is_said(rate, above):
+    (ours, *_) = CONTESTANTS["tumbling"]
+    results = {
+        name: {ours: [Result(1000, each, 300.0, each, 300.0, 2**20, [])]}
+        for name, each in (("tumbling", 200.0), ("hopping", rate))
+    }
+    (line,) = costs(results)
+    assert line.startswith("ABOVE THE LIMIT: ") is above
+    assert costs({"tumbling": results["tumbling"]}) == []
+
+
+def test_the_size_of_a_state_is_told_by_its_rows():
+    ours, *_ = [replace(one, versions=str) for one in CONTESTANTS["tumbling"]]
+    result = Result(1000, 200.0, 300.0, 200.0, 300.0, 2**20, [], Size(1000, 50_000, 120_000))
+    text = report({ours: [result]}, Run(WORKLOADS["tumbling"], 1, "4.1.0", 0.0, "today"))
+    assert "  - Millrace: 50 and 120, 1,000 of them" in text
 
 
 def test_contestants_have_keys_and_names_of_their_own():

@@ -1,5 +1,7 @@
 """Settings that cannot be meant are refused, with their names."""
 
+import socket
+
 import pytest
 
 from app.settings import SettingsError, settings
@@ -29,6 +31,7 @@ def fresh() -> None:
         ("MILLRACE_CORS_ORIGINS", "https://A.example", "'https://A.example' is no origin"),
         ("MILLRACE_TLS_CERT", "cert.pem", "MILLRACE_TLS_CERT and MILLRACE_TLS_KEY go together"),
         ("MILLRACE_TLS_CA", "ca.pem", "MILLRACE_TLS_CA with both"),
+        ("MILLRACE_WEB_ADVERTISE", "localhost:6066", "MILLRACE_WEB_ADVERTISE=localhost:6066"),
         (
             "MILLRACE_MIN_INSYNC_REPLICAS",
             "2",
@@ -50,4 +53,23 @@ def test_origins(monkeypatch: pytest.MonkeyPatch) -> None:
     settings.cache_clear()
     monkeypatch.setenv("MILLRACE_CORS_ORIGINS", "https://a.example,http://localhost:3000,http://[::1]:80")
     assert settings().origins == {"https://a.example", "http://localhost:3000", "http://[::1]:80"}
+    settings.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ({}, "http://127.0.0.1:6066"),
+        ({"MILLRACE_WEB_HOST": "0.0.0.0"}, f"http://{socket.gethostname()}:6066"),
+        ({"MILLRACE_WEB_HOST": "::1", "MILLRACE_WEB_PORT": "80"}, "http://[::1]:80"),
+        ({"MILLRACE_TLS_CERT": "c.pem", "MILLRACE_TLS_KEY": "k.pem"}, "https://127.0.0.1:6066"),
+        ({"MILLRACE_WEB_ADVERTISE": "https://worker-1.example:8443"}, "https://worker-1.example:8443"),
+    ],
+)
+def test_where_the_views_are_for_the_others(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], url: str
+) -> None:
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert settings().advertised == url
     settings.cache_clear()

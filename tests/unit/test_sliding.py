@@ -18,7 +18,7 @@ from tests.unit.test_windows import Event, events_of_a_partition, result
 
 SIZE = 20
 SECOND = timedelta(seconds=1)
-slow = settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+slow = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 value = Several(
     Count(),
     Sum(of=lambda event: event.figure / 3),
@@ -28,10 +28,14 @@ value = Several(
 
 # Few times, so that many lie just `SIZE` apart.
 coarse = st.lists(
-    st.builds(Event, st.sampled_from("ab"), st.integers(0, 12).map(lambda n: n * 5.0), st.integers(-9, 9)),
+    st.builds(
+        Event, st.sampled_from("ab"), st.integers(0, 6).map(lambda tens: tens * 10.0), st.integers(-9, 9)
+    ),
+    min_size=5,
     max_size=40,
 )
-streams = events_of_a_partition | coarse
+# One after the other: of alternatives hypothesis hardly tries the last.
+of_each_kind = pytest.mark.parametrize("kind", [events_of_a_partition, coarse], ids=["fine", "coarse"])
 
 
 class Expected:
@@ -83,11 +87,17 @@ class Expected:
         return value.result(total)
 
 
-@given(events=streams, how=cuts, grace=st.sampled_from([0, 5, 40]))
+@of_each_kind
+@given(data=st.data(), how=cuts, grace=st.sampled_from([0, 5, 40]))
 @slow
 async def test_windows_are_told_as_they_are_defined(
-    events: list[Event], how: Cuts, grace: int, tmp_path_factory: pytest.TempPathFactory
+    kind: st.SearchStrategy[list[Event]],
+    data: st.DataObject,
+    how: Cuts,
+    grace: int,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
+    events = data.draw(kind)
     table = SlidingTable("w", size=SIZE * SECOND, value=value, grace=grace * SECOND)
     runner = Runner(tmp_path_factory.mktemp("sliding"), table)
     final: list[tuple[int, SlidingWindow]] = []
@@ -130,11 +140,18 @@ def _shown(window: SlidingWindow) -> dict[str, Any]:
     return {"start": iso(window.start), "end": iso(window.end), **window.result}
 
 
-@given(events=streams, how=cuts, grace=st.sampled_from([0, 10]), keep=st.sampled_from([0, 30]))
+@of_each_kind
+@given(data=st.data(), how=cuts, grace=st.sampled_from([0, 10]), keep=st.sampled_from([0, 30]))
 @slow
 async def test_what_is_not_kept_leaves_disk_and_log(
-    events: list[Event], how: Cuts, grace: int, keep: int, tmp_path_factory: pytest.TempPathFactory
+    kind: st.SearchStrategy[list[Event]],
+    data: st.DataObject,
+    how: Cuts,
+    grace: int,
+    keep: int,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
+    events = data.draw(kind)
     table = SlidingTable("w", size=SIZE * SECOND, value=value, grace=grace * SECOND, keep=keep * SECOND)
     runner = Runner(tmp_path_factory.mktemp("sliding"), table)
     await runner.fill(table, events, how)

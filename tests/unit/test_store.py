@@ -1,9 +1,13 @@
-"""Writes to RocksDB that a killed process leaves behind."""
+"""RocksDB: what a killed process leaves behind, and what queries see of it."""
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
+import pytest
+
+from tables.snapshot import ClosedError
 from tables.store import Store
 
 ROWS = 60_000
@@ -38,3 +42,89 @@ def test_a_bulk_write_is_on_disk_at_its_end(tmp_path: Path) -> None:
     store = Store(tmp_path / "s")
     assert store.get(b"last") == b"%d" % (ROWS - 1)
     store.close()
+
+
+def test_a_snapshot_stays_as_it_is(tmp_path: Path) -> None:
+    store = Store(tmp_path / "s")
+    store.write({b"a": b"1", b"b": b"2", b"d": b"4"})
+    rows = store.snapshot()
+    store.write({b"a": b"9", b"b": None, b"c": b"3"})
+    assert [rows.get(key) for key in (b"a", b"b", b"c")] == [b"1", b"2", None]
+    assert list(rows.scan(b"a", b"d")) == [(b"a", b"1"), (b"b", b"2")]
+    assert [rows.last(*ends) for ends in ((b"a", b"d"), (b"a", b"z"), (b"bb", b"d"), (b"x", b"z"))] == [
+        (b"b", b"2"),
+        (b"d", b"4"),
+        None,
+        None,
+    ]
+    rows.close()
+    store.close()
+
+
+def test_a_snapshot_is_of_one_write(tmp_path: Path) -> None:
+    store = Store(tmp_path / "s")
+    store.write({b"a": b"0", b"b": b"0"})
+    ended = threading.Event()
+
+    def write() -> None:
+        number = 0
+        while not ended.is_set():
+            number += 1
+            store.write({b"a": b"%d" % number, b"b": b"%d" % number})
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    for _ in range(2000):
+        rows = store.snapshot()
+        seen = {rows.get(b"a"), *(value for _, value in rows.scan(b"a", b"c")), rows.get(b"b")}
+        assert len({*seen, (rows.last(b"a", b"c") or (b"", b""))[1]}) == 1
+        rows.close()
+    ended.set()
+    writer.join()
+    store.close()
+
+
+def test_two_scans_of_a_snapshot_do_not_disturb_each_other(tmp_path: Path) -> None:
+    store = Store(tmp_path / "s")
+    store.write({b"row%d" % n: b"%d" % n for n in range(10)})
+    rows = store.snapshot()
+    pairs = list(zip(rows.scan(b"row2", b"row6"), rows.scan(b"row5", b"row9"), strict=True))
+    assert [(a[1], b[1]) for a, b in pairs] == [(b"2", b"5"), (b"3", b"6"), (b"4", b"7"), (b"5", b"8")]
+    first = rows.scan(b"row0", b"row9")
+    next(first)
+    rows.last(b"row0", b"row9")
+    assert next(first) == (b"row1", b"1")
+    rows.close()
+    store.close()
+
+
+def test_a_database_is_closed_when_nobody_reads_it_any_more(tmp_path: Path) -> None:
+    store = Store(tmp_path / "s")
+    store.write({b"row%06d" % n: b"" for n in range(50_000)})
+    reading, closed = threading.Event(), threading.Event()
+    left: list[object] = []
+
+    def read() -> None:
+        rows = store.snapshot()
+        left.append(rows.scan(b"row", b"rox"))  # somebody has not come to its end
+        next(left[0])  # type: ignore[call-overload] # a generator
+        try:
+            while True:
+                for _ in rows.scan(b"row", b"rox"):
+                    reading.set()
+        except ClosedError:
+            closed.set()
+        finally:
+            rows.close()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    assert reading.wait(10)
+    store.close()
+    assert closed.is_set()
+    with pytest.raises(ClosedError):
+        store.snapshot()
+    again = Store(tmp_path / "s")  # it would be locked
+    assert again.get(b"row000000") == b""
+    again.close()
+    reader.join()

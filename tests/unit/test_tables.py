@@ -68,6 +68,9 @@ class Batch:
     def offset(self) -> int:
         return self.first + self.index
 
+    def repeated(self, table: str, count: int) -> None:
+        assert (table, count > 0) == ("seen", True)
+
     async def commit(self) -> None:
         changes = Changes()
         for fold in self.folds:

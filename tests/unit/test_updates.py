@@ -10,6 +10,7 @@ import pytest
 
 from app.engine.batch import Batch, Chunk
 from app.engine.errors import DlqLimit
+from app.engine.meters import Meter, Meters
 from app.engine.partition import Partition
 from app.engine.source import Source
 from app.memory.kafka import MemoryKafka
@@ -42,6 +43,7 @@ def partition(producer: MemoryKafka, log: MemoryLog, path: Path) -> Partition:
         policies={},
         dlq_limit=DlqLimit(),
         clock=time.time,
+        meters=Meters(Meter),
         room=asyncio.Event(),
     )
     made = Partition(cast(Any, engine), source, 0, limit=100)

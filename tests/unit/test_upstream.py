@@ -1,6 +1,6 @@
 """The watermark of a topic that several partitions fill: the lowest of theirs, however it is cut."""
 
-import math
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,19 +40,22 @@ steps_of_a_topic = st.lists(st.none() | marks, max_size=40)
 def test_it_is_the_lowest_once_all_have_told(steps: list[tuple[int, float] | None]) -> None:
     told = read(records_of(steps), {}, 0.0)
     highest: dict[int, float] = {}
+    silent: Counter[int] = Counter()
     watermark, right, moves = 0.0, [], []
     for offset, step in enumerate(steps):
         if step is None:
             right.append(watermark)
             continue
         number, reached = step
-        if reached < NO_EVENTS:
-            before = highest.get(number, -math.inf)
-            highest[number] = reached if before == NO_EVENTS else max(before, reached)
+        if reached == NO_EVENTS:
+            silent[number] += 1
         else:
-            highest.setdefault(number, NO_EVENTS)
-        lowest = min(highest.values())
-        if len(highest) == PARTITIONS and watermark < lowest < NO_EVENTS:
+            if not highest:
+                silent.clear()
+            highest[number] = max(highest.get(number, 0.0), reached)
+        waited_for = {n for n in range(PARTITIONS) if n not in highest and silent[n] < 2}
+        lowest = min(highest.values(), default=0.0)
+        if not waited_for and watermark < lowest:
             watermark = lowest
             moves.append((watermark, offset))
     assert told.watermarks == right

@@ -39,7 +39,7 @@ class Ends:
 def engine(**more: Any) -> Any:
     partition = SimpleNamespace(name="t/0", committed=10, progress=None)
     app = SimpleNamespace(consumer=SimpleNamespace(_thread=more.pop("thread", Thread())))
-    return SimpleNamespace(partitions={T: partition}, at_work=True, app=app, **more)
+    return SimpleNamespace(partitions={T: partition}, at_work=True, app=app, ends={}, **more)
 
 
 async def look(watched: Any, end: int, *, times: int = 3, each: Any = None) -> str | None:
@@ -58,7 +58,8 @@ async def test_a_partition_without_lag_may_stand_still() -> None:
 
 
 async def test_a_partition_with_lag_must_move() -> None:
-    why = await look(engine(), 11)
+    why = await look(watched := engine(), 11)
+    assert watched.ends == {T: 11}
     assert why is not None
     assert why.startswith("t/0 has stood still")
     assert why.endswith("at offset 10 of 11")

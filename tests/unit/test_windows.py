@@ -66,6 +66,25 @@ slow = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCh
 SIZES = [(60, 60), (60, 20), (30, 10)]
 
 
+class Listed:
+    """All figures, in their order: what is put together in another order shows."""
+
+    type = list[int]
+
+    def zero(self) -> list[int]:
+        return []
+
+    def add(self, total: list[int], value: Event) -> list[int]:
+        return [*total, value.figure]
+
+    def merge(self, total: list[int], more: list[int]) -> list[int]:
+        total.extend(more)
+        return total
+
+    def result(self, total: list[int]) -> dict[str, Any]:
+        return {"listed": list(total)}
+
+
 class Expected:
     """What windows hold, straight from the definition, one event after the other."""
 
@@ -109,7 +128,7 @@ async def test_windows_close_once_with_what_was_in_time(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     seconds = timedelta(seconds=1)
-    value = Several(Count(), Sum(of=lambda event: event.figure))
+    value = Several(Count(), Listed())
     table = WindowTable("w", size=size * seconds, step=step * seconds, value=value, grace=grace * seconds)
     runner = Runner(tmp_path_factory.mktemp("windows"), table)
     final: list[tuple[int, str, int, dict[str, Any]]] = []
@@ -123,7 +142,7 @@ async def test_windows_close_once_with_what_was_in_time(
             windows.add(event.key, event, at=event.time)
     right = Expected(events, size, step, grace)
     assert final == [
-        (start, key, offset, result(value, held))
+        (start, key, offset, result(value, sorted(held, key=lambda event: event.time // step)))
         for start, key, offset, held in sorted(right.final, key=_order)
     ]
     assert [offset for _, offset in runner.late] == right.late
@@ -136,6 +155,70 @@ async def test_windows_close_once_with_what_was_in_time(
             ]
         assert table.info([reader])["late"] == len(right.late)
         runner.state.close()
+
+
+@pytest.mark.parametrize(("size", "step"), SIZES)
+@given(events=events_of_a_partition, how=cuts)
+@slow
+async def test_an_update_holds_what_came_up_to_its_origin(
+    events: list[Event], how: Cuts, size: int, step: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    seconds = timedelta(seconds=1)
+    last = Last("last", of=lambda event: event.figure, at=lambda event: event.time)
+    value = Several(Count(), Listed(), last)
+    table = WindowTable("w", size=size * seconds, step=step * seconds, value=value)
+    runner = Runner(tmp_path_factory.mktemp("windows"), table)
+    told: list[tuple[int, Window]] = []
+    async for commit in runner.run(events, lambda event: event.time, how):
+
+        def changed(window: Window, commit: Any = commit) -> None:
+            told.append((commit.offset, window))
+
+        windows = table.open(commit, changed=changed)
+        for event in commit:
+            windows.add(event.key, event, at=event.time)
+    for offset, window in told:
+        held = [
+            event
+            for event in events[: offset + 1]
+            if event.key == window.key and window.start <= event.time < window.end
+        ]
+        # Panes are put together in order of their time.
+        assert window.result == result(value, sorted(held, key=lambda event: event.time // step))
+    ends = {(event.key, int(event.time // step) * step + step) for event in events}
+    assert {(window.key, window.end) for _, window in told} == ends
+    if events:
+        runner.state.close()
+
+
+@pytest.mark.parametrize(("size", "step"), SIZES[1:])
+@given(events=events_of_a_partition, how=cuts)
+@slow
+async def test_sums_of_floats_do_not_depend_on_the_cuts(
+    events: list[Event], how: Cuts, size: int, step: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    def of(event: Event) -> float:
+        return event.figure / 7
+
+    seconds = timedelta(seconds=1)
+    value = Several(Sum(of=of), Mean(of=of), Variance(of=of))
+    finals: list[list[Window]] = []
+    for cut in (how, Cuts([1], 1, 1, lose_disk=False)):
+        table = WindowTable("w", size=size * seconds, step=step * seconds, value=value, grace=30 * seconds)
+        runner = Runner(tmp_path_factory.mktemp("windows"), table)
+        final: list[Window] = []
+        async for commit in runner.run(events, lambda event: event.time, cut):
+            windows = table.open(commit, closed=final.append)
+            for event in commit:
+                windows.add(event.key, event, at=event.time)
+        finals.append([window._replace(total=None) for window in final])
+        for window in final:  # nothing is late any more for what has closed
+            rows = Range(start=window.start, end=window.start + 1)
+            (shown,) = table.query([Reader(runner.state)], window.key, rows)["windows"]
+            assert {name: shown[name] for name in window.result} == window.result
+        if events:
+            runner.state.close()
+    assert finals[0] == finals[1]
 
 
 def _order(final: tuple[int, str, int, list[Event]]) -> tuple[int, int, str]:

@@ -11,7 +11,12 @@ import org.apache.kafka.streams.errors.StreamsUncaughtExceptionHandler.StreamThr
 /** Runs the topology that the first argument names, until SIGTERM. */
 public final class Main {
     public static void main(String[] args) {
-        Topology topology = args[0].equals("ads") ? Ads.topology() : Activity.topology();
+        Topology topology =
+            switch (args[0]) {
+                case "activity" -> Activity.topology();
+                case "ads" -> Ads.topology();
+                default -> Windows.topology(args[0]);
+            };
         KafkaStreams streams = new KafkaStreams(topology, properties());
         streams.setUncaughtExceptionHandler(
             problem -> {
@@ -31,6 +36,8 @@ public final class Main {
         properties.put(ConsumerConfig.AUTO_OFFSET_RESET_CONFIG, "earliest");
         // Changelogs of one broker; the default asks the broker for its own.
         properties.put(StreamsConfig.REPLICATION_FACTOR_CONFIG, 1);
+        // Windows' changelogs go by event time, which is long ago: Kafka would delete what was just written.
+        properties.put(StreamsConfig.WINDOW_STORE_CHANGE_LOG_ADDITIONAL_RETENTION_MS_CONFIG, Long.MAX_VALUE / 2);
         // acks=all and idempotence are Kafka's defaults.
         properties.put(StreamsConfig.producerPrefix(ProducerConfig.COMPRESSION_TYPE_CONFIG), "lz4");
         properties.put(StreamsConfig.producerPrefix(ProducerConfig.BATCH_SIZE_CONFIG), 256 * 1024);

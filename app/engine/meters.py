@@ -1,0 +1,161 @@
+"""What the engine counts for `/metrics`: plain numbers, changed a few times a batch or commit.
+
+A batch's numbers count when it is committed: one that is dropped and computed again counts once.
+"""
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from app.engine.source import ConsumerRecord
+
+# Upper bounds of the histograms, in seconds.
+WORK_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+LATENCY_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
+RESTORE_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
+
+# Of a batch, so many records stand for all in the histogram of latencies.
+SAMPLES = 8
+
+
+class Histogram:
+    """Values, counted by ranges.
+
+    Args:
+        bounds: upper bounds of the ranges, in order; a last range has none.
+
+    Attributes:
+        counts: how many values each range has.
+        sum: of all values.
+    """
+
+    __slots__ = ("bounds", "counts", "sum")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def observe(self, value: float, times: int = 1) -> None:
+        """Count a value so many times."""
+        self.counts[bisect_left(self.bounds, value)] += times
+        self.sum += value * times
+
+
+class Tally:
+    """What one batch has come to.
+
+    Attributes:
+        records: number of its records.
+        events: valid events among them, duplicates too.
+        again: events of these, and dead letters, that had waited to be tried again.
+        outputs: records sent, by topic.
+        duplicates: events that a table has let not pass, by its name.
+        dead: dead letters, by code.
+        late: events that a table has not taken, by its name; an event may be late for several windows.
+        appended: when Kafka got some of the events, milliseconds since the epoch.
+        step: how many events each of these stands for, itself and those behind it; the last for the rest.
+        seconds: time from the decoding of its records to the producer's having its outputs.
+    """
+
+    __slots__ = (
+        "again",
+        "appended",
+        "dead",
+        "duplicates",
+        "events",
+        "late",
+        "outputs",
+        "records",
+        "seconds",
+        "step",
+    )
+
+    def __init__(self) -> None:
+        self.records = self.events = self.again = 0
+        self.outputs: dict[str, int] = {}
+        self.duplicates: dict[str, int] = {}
+        self.dead: dict[str, int] = {}
+        self.late: dict[str, int] = {}
+        self.appended: list[int] = []
+        self.step = 1
+        self.seconds: float | None = None
+
+    def sample(self, records: Sequence[ConsumerRecord]) -> None:
+        """Take note of the batch's valid events; of large batches a few stand for all."""
+        self.events = len(records)
+        self.step = -(-self.events // SAMPLES) or 1
+        self.appended = [record.timestamp for record in records[:: self.step]]
+
+
+def add(counts: dict[str, int], name: str, more: int = 1) -> None:
+    """Add to a count."""
+    counts[name] = counts.get(name, 0) + more
+
+
+def _add_all(counts: dict[str, int], more: dict[str, int]) -> None:
+    for name, count in more.items():
+        counts[name] = counts.get(name, 0) + count
+
+
+@dataclass
+class Meter:
+    """What the partitions of a source topic have come to since the worker began; see `Tally`.
+
+    Attributes:
+        retries: how often a partition has dropped what was not committed and begun again.
+        takeovers: how often a partition was taken over and restored.
+        restored: records of state logs that were read for that.
+        batches: time of the batches, seconds.
+        commits: time of the commits, from when their batches are delivered to the rows on disk, seconds.
+        latency: time from when Kafka got an event to the confirmed commit, seconds.
+        restores: time of the take-overs, seconds.
+    """
+
+    events: int = 0
+    again: int = 0
+    retries: int = 0
+    takeovers: int = 0
+    restored: int = 0
+    outputs: dict[str, int] = field(default_factory=dict)
+    duplicates: dict[str, int] = field(default_factory=dict)
+    dead: dict[str, int] = field(default_factory=dict)
+    late: dict[str, int] = field(default_factory=dict)
+    batches: Histogram = field(default_factory=lambda: Histogram(WORK_SECONDS))
+    commits: Histogram = field(default_factory=lambda: Histogram(WORK_SECONDS))
+    latency: Histogram = field(default_factory=lambda: Histogram(LATENCY_SECONDS))
+    restores: Histogram = field(default_factory=lambda: Histogram(RESTORE_SECONDS))
+
+    def committed(self, tallies: Iterable[Tally], seconds: float, now: float) -> None:
+        """Count batches that were committed together.
+
+        Args:
+            tallies: theirs.
+            seconds: how long the commit took.
+            now: wall clock time, seconds since the epoch.
+        """
+        self.commits.observe(seconds)
+        for tally in tallies:
+            self.events += tally.events
+            self.again += tally.again
+            _add_all(self.outputs, tally.outputs)
+            _add_all(self.duplicates, tally.duplicates)
+            _add_all(self.dead, tally.dead)
+            _add_all(self.late, tally.late)
+            if tally.seconds is not None:
+                self.batches.observe(tally.seconds)
+            left = tally.events
+            for appended in tally.appended:
+                self.latency.observe(max(0.0, now - appended / 1000), min(tally.step, left))
+                left -= tally.step
+
+    def taken_over(self, seconds: float, records: int) -> None:
+        """Count a partition that was restored, from so many records of its state log."""
+        self.takeovers += 1
+        self.restored += records
+        self.restores.observe(seconds)
+
+
+Meters = defaultdict[str, Meter]
+"""By source topic."""

@@ -1,0 +1,121 @@
+"""Asking other workers: each for the rows of the partitions that it owns."""
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
+
+import httpx
+import msgspec
+from faust.types import TP
+
+from app.engine.engine import Engine
+from app.web.parts import Part
+from app.web.problems import ProblemError
+
+# It tells each request.
+logging.getLogger("httpx").setLevel(logging.WARNING)
+
+# A request with it is of another worker, and is never sent on. Its value are the numbers of partitions.
+PARTITIONS_HEADER = "Millrace-Partitions"
+# How long another worker may take.
+WORKER_SECONDS = 3.0
+
+UNKNOWN = "it has no owner that is known (yet)"
+MOVING = "its owner does not hold it (yet)"
+HERE = "it is not ready here (or its owner tells this worker's address: see MILLRACE_WEB_ADVERTISE)"
+
+
+class Gather:
+    """Asks the workers of the group.
+
+    Args:
+        engine: it knows where partitions are.
+        connect: makes the client that all requests share.
+    """
+
+    def __init__(self, engine: Engine, connect: Callable[[], httpx.AsyncClient] | None = None) -> None:
+        self._engine = engine
+        self._connect = connect or (lambda: httpx.AsyncClient(trust_env=False, timeout=WORKER_SECONDS))
+        self._client: httpx.AsyncClient | None = None
+        self._closed = False
+
+    async def close(self) -> None:
+        """Close the connections to the others, and ask them no more."""
+        self._closed = True
+        if self._client is not None:
+            client, self._client = self._client, None
+            await client.aclose()
+
+    async def owners(self, target: str, tps: Collection[TP]) -> tuple[list[Part], dict[TP, str]]:
+        """Ask the owners of partitions, all at once.
+
+        Args:
+            target: path and query of the request that is answered.
+            tps: partitions that this worker does not own.
+
+        Returns:
+            What came, and for each other partition why it did not.
+
+        Raises:
+            ProblemError: the question cannot be answered.
+        """
+        owners = self._engine.peers.owners
+        asked = {tp: [owners[tp]] for tp in tps if tp in owners}
+        why = {tp: HERE if owners.get(tp) == self._engine.url else UNKNOWN for tp in tps}
+        return await self._ask(target, asked, why)
+
+    async def standbys(self, target: str, missing: Mapping[TP, str]) -> tuple[list[Part], dict[TP, str]]:
+        """Ask the standbys of partitions; see `owners`."""
+        standbys = self._engine.peers.standbys
+        return await self._ask(target, {tp: standbys.get(tp, []) for tp in missing}, missing)
+
+    async def _ask(
+        self, target: str, asked: Mapping[TP, Iterable[str]], why: Mapping[TP, str]
+    ) -> tuple[list[Part], dict[TP, str]]:
+        by_worker: dict[str, list[TP]] = defaultdict(list)
+        for tp, urls in asked.items():
+            for url in urls:
+                if url != self._engine.url:
+                    by_worker[url].append(tp)
+        answers = await asyncio.gather(*(self._worker(url, target, tps) for url, tps in by_worker.items()))
+        found: dict[TP, Part] = {}
+        missing = dict(why)
+        for tps, answer in zip(by_worker.values(), answers, strict=True):
+            if isinstance(answer, str):
+                missing.update(dict.fromkeys(tps, answer))
+                continue
+            missing.update(dict.fromkeys(tps, MOVING))
+            for part in answer:
+                if part.tp in tps and (part.tp not in found or part.staleness < found[part.tp].staleness):
+                    found[part.tp] = part
+        return list(found.values()), {tp: text for tp, text in missing.items() if tp not in found}
+
+    async def _worker(self, url: str, target: str, tps: Collection[TP]) -> list[Part] | str:
+        if self._closed:
+            return "this worker is stopping"
+        if self._client is None:
+            self._client = self._connect()
+        numbers = ",".join(str(number) for number in sorted({tp.partition for tp in tps}))
+        try:
+            async with asyncio.timeout(WORKER_SECONDS):
+                answer = await self._client.get(url + target, headers={PARTITIONS_HEADER: numbers})
+        except (TimeoutError, httpx.TimeoutException):
+            return f"{url} did not answer within {WORKER_SECONDS:.0f} s"
+        except (httpx.HTTPError, httpx.InvalidURL) as exc:
+            return f"{url} cannot be reached ({exc!r})"
+        if answer.status_code == httpx.codes.BAD_REQUEST:
+            raise ProblemError(400, _detail(answer))
+        if answer.status_code != httpx.codes.OK:
+            return f"{url} answered {answer.status_code}: {_detail(answer)}"
+        try:
+            return msgspec.msgpack.decode(answer.content, type=list[Part])
+        except msgspec.MsgspecError as exc:
+            return f"{url} gave no answer that can be read: {exc}"
+
+
+def _detail(answer: httpx.Response) -> str:
+    try:
+        return str(answer.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        return answer.text[:200]

@@ -1,0 +1,9 @@
+"""Sessions with Millrace: `faust -A bench.windows.sessions worker`."""
+
+from bench.windows.job import FIGURES, app, run, views
+from bench.windows.lengths import GAP, GRACE, KEEP
+from tables.sessions import SessionTable
+
+run(SessionTable("figures", gap=GAP, value=FIGURES, grace=GRACE, keep=KEEP))
+
+__all__ = ["app", "views"]

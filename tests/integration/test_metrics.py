@@ -1,0 +1,190 @@
+"""`/metrics` and the probes of a worker on real Kafka: what they say is what has happened."""
+
+import json
+import time
+from collections import Counter
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.service import Service, Worker
+
+pytestmark = pytest.mark.kafka
+
+START = 1_769_860_800.0
+USERS = 20
+EVENTS = 500
+ROUNDS = 6
+AGENTS = "activity,page_totals,users"
+SOURCES = ("activity.raw", "activity.enriched", "activity.page-counts")
+# By a bad value's code, how often each round sends it.
+BAD = {"not-json": (b'{"event_id": ', 3), "tombstone": (None, 2), "missing-field": (b'{"event_id": "x"}', 5)}
+LABELS = ("table", "code", "le")
+
+Samples = dict[tuple[str, ...], float]
+
+
+def event(event_id: str, user: int, at: float, **fields: Any) -> tuple[bytes, bytes]:
+    made = {"event_id": event_id, "user_id": f"u{user}", "action": "view", "page": "/a", "timestamp": at}
+    return made["user_id"].encode(), json.dumps(made | fields).encode()  # type: ignore[attr-defined] # it is text
+
+
+def messages(round_: int) -> list[tuple[bytes | None, bytes | None]]:
+    """Return new events, each tenth of them twice, bad values, and from the third round on late events."""
+    hour = START + round_ * 3600
+    made: list[tuple[bytes | None, bytes | None]] = []
+    for n in range(EVENTS):
+        one = event(f"{round_}-{n}", n % USERS, hour + n)
+        made += [one, one] if n % 10 == 0 else [one]
+    for value, times in BAD.values():
+        made += [(b"u%d" % n, value) for n in range(times)]
+    if round_ >= 2:
+        made += [event(f"late-{round_}-{n}", n, START + n) for n in range(USERS)]
+    return made
+
+
+def scrape(service: Service, worker: Worker) -> Samples:
+    """Return the samples by name, topic without its prefix, and other labels; summed over partitions."""
+    answer = worker.get("/metrics")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    found: Samples = Counter()  # type: ignore[assignment] # its values are floats here
+    for family in text_string_to_metric_families(answer.text):
+        for sample in family.samples:
+            topic = sample.labels.get("topic")
+            labels = [sample.labels[name] for name in LABELS if name in sample.labels]
+            at = [] if topic is None else [topic.removeprefix(service.prefix)]
+            found[(sample.name, *at, *labels)] += sample.value
+    return found
+
+
+def labelled(found: Samples, name: str) -> dict[str, float]:
+    """Return the values of a metric, other than 0, by its last label."""
+    return {key[-1]: value for key, value in found.items() if key[0] == name and value}
+
+
+def wait_for(worker: Worker, path: str, status: int = 200) -> list[httpx.Response]:
+    """Ask until an answer has a status; return all answers."""
+    answers, deadline = [], time.monotonic() + 60
+    while True:
+        try:
+            answers.append(worker.get(path))
+            if answers[-1].status_code == status:
+                return answers
+        except httpx.TransportError:
+            assert worker.process.poll() is None, worker.log.read_text()[-3000:]
+        assert time.monotonic() < deadline, answers[-1].text if answers else "no answer"
+        time.sleep(0.02)
+
+
+def test_counters_are_the_truth(service: Service) -> None:
+    worker = service.worker(MILLRACE_AGENTS=AGENTS)
+    for answer in wait_for(worker, "/startup")[:-1]:
+        assert answer.status_code == 503
+        assert answer.json().keys() == {"started", "joined", "tables", "references"}
+    for answer in wait_for(worker, "/ready")[:-1]:
+        assert answer.status_code == 503
+        assert all(reason.keys() == {"code", "detail"} for reason in answer.json()["reasons"])
+    assert wait_for(worker, "/live")[-1].json() == {"live": True}
+
+    before = scrape(service, worker)
+    for topic in SOURCES:
+        assert before["millrace_events_total", topic] == 0
+        assert before["millrace_partitions", topic] == before["millrace_takeovers_total", topic] == 4
+        assert before["millrace_restoring_partitions", topic] == before["millrace_lag_events", topic] == 0
+    assert before["millrace_ready",] == 1
+    assert labelled(before, "millrace_dead_letters_total") == {}
+
+    valid = bad = 0
+    last = before
+    for round_ in range(ROUNDS):
+        made = messages(round_)
+        service.send("activity.raw", made)
+        bad += sum(times for _, times in BAD.values())
+        valid += len(made) - sum(times for _, times in BAD.values())
+        during = scrape(service, worker)
+        assert during["millrace_events_total", "activity.raw"] <= valid
+        counters = [key for key in last if key[0].endswith(("_total", "_count", "_bucket"))]
+        assert all(during[key] >= last[key] for key in counters)
+        assert worker.get("/ready").status_code in (200, 503)
+        last = during
+    for topic in SOURCES:
+        service.wait_done(topic=topic)
+    after = scrape(service, worker)
+
+    duplicates = ROUNDS * len(range(0, EVENTS, 10))
+    assert after["millrace_events_total", "activity.raw"] == valid
+    assert labelled(after, "millrace_duplicate_events_total") == {"seen": duplicates}
+    assert labelled(after, "millrace_dead_letters_total") == {
+        code: times * ROUNDS for code, (_, times) in BAD.items()
+    }
+    assert after["millrace_events_total", "activity.enriched"] == valid - duplicates
+    late = Counter(dict(record.headers)["table"].decode() for record in service.read("activity.late"))
+    assert len(late) >= 2
+    assert labelled(after, "millrace_late_events_total") == late
+    sent = labelled(after, "millrace_outputs_total")
+    assert {
+        "activity.enriched",
+        "activity.dead-letters",
+        "activity.late",
+        "activity.page-totals",
+    } <= sent.keys()
+    for topic, count in sent.items():
+        # Marks, which tell a watermark, have no value.
+        records = [r for r in service.read(topic) if topic != "activity.partials" or r.value is not None]
+        assert (topic, count) == (topic, len(records))
+    assert sent["activity.dead-letters"] == bad
+    for topic in SOURCES:
+        events = after["millrace_events_total", topic]
+        assert after["millrace_event_latency_seconds_count", topic] == events
+        assert after["millrace_event_latency_seconds_bucket", topic, "60.0"] == events
+        assert 0 < after["millrace_batch_duration_seconds_count", topic] <= events + bad
+        assert after["millrace_commit_duration_seconds_count", topic] > 0
+        assert after["millrace_lag_events", topic] == after["millrace_batch_retries_total", topic] == 0
+        assert after["millrace_state_keys", topic] > 0
+    assert after["millrace_state_memory_bytes", "activity.raw"] > 0
+    assert after["millrace_ready",] == 1
+    assert after["process_resident_memory_bytes",] > 10_000_000
+    assert after["millrace_event_loop_lag_seconds_count",] > 0
+
+    _restored_elsewhere(service, worker)
+
+
+def _restored_elsewhere(service: Service, first: Worker) -> None:
+    """Have another worker take all over from the state logs, and see it say so."""
+    assert first.stop() == 0
+    service.workers.clear()
+    second = service.worker("1", MILLRACE_AGENTS=AGENTS)
+    answers = wait_for(second, "/startup")
+    wait_for(second, "/ready")
+    found = scrape(service, second)
+    for topic in SOURCES:
+        assert found["millrace_takeovers_total", topic] == 4
+        assert found["millrace_takeover_duration_seconds_count", topic] == 4
+        assert found["millrace_restored_records_total", topic] > 0
+        assert found["millrace_events_total", topic] == 0
+    assert found["millrace_rebalances_total",] >= 1
+    assert answers[-1].json() == {"started": True}
+    tables = [answer.json()["tables"] for answer in answers[:-1]]
+    for shown in tables:
+        assert all(0 <= table["restored"] <= table["partitions"] for table in shown.values())
+
+
+def test_a_copy_says_how_far_it_is_behind(service: Service) -> None:
+    first = service.worker("0").wait_ready()
+    second = service.worker("1").wait_ready()
+    service.send("activity.raw", [event(str(n), n % USERS, START + n) for n in range(1000)])
+    service.wait_done()
+    deadline = time.monotonic() + 30
+    while True:
+        both = [scrape(service, worker) for worker in (first, second)]
+        # Each has copies of the partitions that the other owns.
+        lags = [found.get(("millrace_standby_lag_records", "activity.raw")) for found in both]
+        owned = [found["millrace_partitions", "activity.raw"] for found in both]
+        if sum(owned) == 4 and lags == [0, 0]:
+            break
+        assert time.monotonic() < deadline, (owned, lags)
+        time.sleep(0.2)
+    assert sum(found["millrace_events_total", "activity.raw"] for found in both) == 1000

@@ -1,0 +1,213 @@
+"""What `/metrics` shows of the engine in memory is what has happened."""
+
+import math
+import re
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from app.engine.engine import Engine
+from app.engine.meters import SAMPLES, Histogram, Meter, Tally
+from app.memory.driver import Driver
+from app.metrics import METRICS, PROCESS, buckets, document
+from app.web.metrics import registry
+from tests.unit.promtool import promtool
+
+START = 1_700_000_000.0
+ROOT = Path(__file__).resolve().parents[2]
+import_module("agents.users")
+import_module("agents.totals")
+
+LABELS = ("topic", "partition", "table", "code", "le")
+Samples = dict[tuple[str, ...], float]
+
+
+@pytest.fixture
+def driver() -> Iterator[Driver]:
+    with Driver(now=START + 1) as driver:
+        yield driver
+
+
+def engine_of(driver: Driver) -> Engine:
+    return driver._pipeline.engine
+
+
+def text_of(driver: Driver, folder: Path = ROOT) -> str:
+    """Return what a scrape gets."""
+    return generate_latest(registry(engine_of(driver), folder, 100)).decode()
+
+
+def scrape(driver: Driver, folder: Path = ROOT) -> Samples:
+    """Return all samples by name and labels' values."""
+    text = text_of(driver, folder)
+    return {
+        (sample.name, *(sample.labels[name] for name in LABELS if name in sample.labels)): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def event(event_id: str, at: float = START, **fields: Any) -> dict[str, Any]:
+    return {"event_id": event_id, "user_id": "u", "action": "login", "timestamp": at, **fields}
+
+
+def test_events_are_counted_once(driver: Driver) -> None:
+    before = scrape(driver)
+    assert before["millrace_events_total", "activity.raw"] == 0
+    assert before["millrace_dead_letters_total", "activity.raw", "not-json"] == 0
+    assert before["millrace_duplicate_events_total", "activity.raw", "seen"] == 0
+    assert before["millrace_late_events_total", "activity.enriched", "sessions"] == 0
+    for one in ("e1", "e2", "e1"):
+        driver.send("activity.raw", event(one, action="view", page="/a"))
+    driver.send("activity.raw", b"{", key="u")
+    driver.send("activity.raw", event("e3", START + 86_000))
+    driver.send("activity.raw", event("e4", START))
+    found = scrape(driver)
+    assert found["millrace_events_total", "activity.raw"] == 5
+    assert found["millrace_events_total", "activity.enriched"] == 4
+    assert found["millrace_duplicate_events_total", "activity.raw", "seen"] == 1
+    assert found["millrace_dead_letters_total", "activity.raw", "not-json"] == 1
+    assert found["millrace_outputs_total", "activity.enriched"] == len(driver.read("activity.enriched")) == 4
+    assert found["millrace_outputs_total", "activity.page-counts"] == len(driver.read("activity.page-counts"))
+    assert found["millrace_outputs_total", "activity.dead-letters"] == 1
+    assert found["millrace_event_latency_seconds_count", "activity.raw"] == 5
+    assert found["millrace_event_latency_seconds_bucket", "activity.raw", "0.01"] == 5
+    assert found["millrace_batch_duration_seconds_count", "activity.raw"] == 6
+    assert found["millrace_commit_duration_seconds_count", "activity.raw"] >= 6
+    assert found["millrace_lag_events", "activity.raw", "0"] == 0
+    assert found["millrace_takeovers_total", "activity.raw"] == 1
+    assert found["millrace_partitions", "activity.raw"] == 1
+    assert found["millrace_restoring_partitions", "activity.raw"] == 0
+    assert found["millrace_state_keys", "activity.raw"] > 0
+    assert found["millrace_watermark_delay_seconds", "activity.raw", "0"] == START + 1 - (START + 86_000)
+    assert found["millrace_commit_waiting_seconds", "activity.raw"] == 0
+
+
+def test_late_events_are_those_of_the_topic(driver: Driver) -> None:
+    driver.send("activity.raw", event("e1", START + 86_000))
+    for n in range(3):
+        driver.send("activity.raw", event(f"late-{n}", START + n, action="view", page="/a"))
+    found = scrape(driver)
+    told = [one.headers["table"].decode() for one in driver.read("activity.late")]
+    shown = {name[-1]: n for name, n in found.items() if name[0] == "millrace_late_events_total"}
+    assert {table: n for table, n in shown.items() if n} == {table: told.count(table) for table in set(told)}
+    assert len(set(told)) >= 3
+
+
+def test_what_is_computed_again_counts_once(driver: Driver) -> None:
+    log = driver._logs["activity.raw", 0]
+    append = log.append
+
+    async def fail(entries: Any) -> int:
+        log.append = append  # type: ignore[method-assign] # as it was
+        raise ConnectionError("as told")
+
+    log.append = fail  # type: ignore[method-assign] # to fail once
+    driver.send("activity.raw", event("e1"))
+    found = scrape(driver)
+    assert found["millrace_batch_retries_total", "activity.raw"] == 1
+    assert found["millrace_events_total", "activity.raw"] == 1
+    assert found["millrace_outputs_total", "activity.enriched"] == 1
+    assert found["millrace_takeovers_total", "activity.raw"] == 1
+    assert len(driver.read("activity.enriched")) == 2  # the first was sent, and its commit failed
+
+
+def test_figures_of_the_main_job(driver: Driver) -> None:
+    assert ("millrace_active_users",) not in scrape(driver)
+    day = START // 86_400 * 86_400
+    for n, country in enumerate(["FR", "FR", "GB"]):
+        sale = {"user_id": f"u{n}", "action": "purchase", "amount": 2.5, "country": country}
+        driver.send("activity.raw", event(f"sale-{n}", day + 7200 + n, **sale))
+    driver.send("activity.raw", event("back", day + 7210, action="refund", amount=-1.0, country="FR"))
+    driver.send("activity.raw", event("later", day + 7260, user_id="u9"))
+    found = scrape(driver)
+    assert found["millrace_active_users",] == 4
+    assert found["millrace_day_purchases",] == 3
+    assert found["millrace_day_sales_amount",] == 6.5
+
+
+def test_all_that_is_shown_is_declared_and_documented(driver: Driver) -> None:
+    driver.send("activity.raw", event("e1", action="purchase", amount=1.0, country="FR"))
+    found = scrape(driver)
+    shown = {name for name, *_ in found}
+    declared = {series for metric in METRICS for series in metric.series} | PROCESS.keys()
+    assert shown <= declared
+    unseen = {metric.name for metric in METRICS if not metric.series <= shown}
+    assert unseen == {
+        "millrace_restore_left_records",
+        "millrace_restore_left_seconds",
+        "millrace_standby_lag_records",
+        "millrace_reference_keys",
+        "millrace_active_users",
+    }
+    assert PROCESS.keys() <= shown
+    for metric in METRICS:
+        named = (f"{metric.name}_bucket", "activity.raw")[: len(metric.labels) + 1]
+        bounds = [float(key[-1]) for key in found if key[:-1] == named]
+        assert bounds == ([*metric.bounds, math.inf] if metric.bounds else [])
+    assert (ROOT / "docs" / "metrics.md").read_text() == document(), "run `make docs`"
+
+
+def test_prometheus_likes_what_is_shown(driver: Driver) -> None:
+    driver.send("activity.raw", event("e1", action="purchase", amount=1.0, country="FR"))
+    promtool("check", "metrics", given=text_of(driver))
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+def test_names_are_as_prometheus_wants_them(metric: Any) -> None:
+    assert re.fullmatch(r"millrace_[a-z_]+", metric.name)
+    assert metric.name.endswith("_total") == (metric.kind == "counter")
+    assert metric.kind != "histogram" or metric.name.endswith("_seconds")
+    assert bool(metric.bounds) == (metric.kind == "histogram")
+    assert metric.help.endswith(".")
+    assert "|" not in metric.help
+
+
+def test_names_are_declared_once() -> None:
+    names = [series for metric in METRICS for series in metric.series]
+    assert len(names) == len(set(names))
+
+
+def test_a_restore_is_shown(driver: Driver) -> None:
+    partition = next(iter(engine_of(driver).partitions.values()))
+    partition.committed = None
+    progress = partition.state.progress
+    progress.start, progress.next, progress.end = 0, 25, 100
+    found = scrape(driver)
+    topic = partition.source.topic
+    assert found["millrace_restoring_partitions", topic] == 1
+    assert found["millrace_restore_left_records", topic, "0"] == 75
+    assert found["millrace_restore_left_seconds", topic, "0"] > 0
+    assert ("millrace_lag_events", topic, "0") not in found
+
+
+def test_no_disk_yet_is_no_error(driver: Driver, tmp_path: Path) -> None:
+    assert ("millrace_disk_free_bytes",) not in scrape(driver, tmp_path / "none")
+    found = scrape(driver, tmp_path)
+    assert 0 < found["millrace_disk_free_bytes",] <= found["millrace_disk_size_bytes",]
+
+
+def test_a_histogram_counts_what_is_at_a_bound_as_below_it() -> None:
+    histogram = Histogram((1.0, 2.0))
+    for value in (0.5, 1.0, 1.5, 3.0):
+        histogram.observe(value)
+    histogram.observe(2.0, 3)
+    assert buckets(histogram) == [("1.0", 2.0), ("2.0", 6.0), ("+Inf", 7.0)]
+    assert math.isclose(histogram.sum, 12.0)
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 15, 16, 17, 31, 32, 33, 1000, 4000])
+def test_a_few_events_stand_for_all_of_a_batch(size: int) -> None:
+    tally = Tally()
+    tally.sample([cast(Any, SimpleNamespace(timestamp=1000 * n)) for n in range(size)])
+    assert tally.events == size
+    assert len(tally.appended) <= SAMPLES
+    meter = Meter()
+    meter.committed([tally], 0.1, float(size))
+    assert sum(meter.latency.counts) == meter.events == size
