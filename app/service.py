@@ -23,7 +23,7 @@ from app.engine.transport import BatchSchema, Transport
 from app.engine.worker import Worker
 from app.kafka import KafkaUnavailable, bootstrap
 from app.settings import settings
-from app.web.gather import Gather
+from app.web.gather import Gather, connect
 from app.web.guard import MAX_BODY
 from app.web.problems import problems
 from models.record import Decoder, encode
@@ -134,7 +134,7 @@ app.engine = Engine(
     restore_seconds=settings().restore_deadline.total_seconds(),
     dlq_limit=DlqLimit(settings().dead_letter_run, settings().dead_letter_share),
 )
-app.gather = Gather(app.engine)
+app.gather = Gather(app.engine, lambda: connect(settings()))
 app.transport = Transport(app.conf.broker, app)
 
 

@@ -14,6 +14,7 @@ from app.settings import Settings
 from app.web.guard import HEADERS, MAX_BODY, protect
 from app.web.problems import problems
 from app.web.server import Runner, tls
+from app.web.tokens import GIVEN
 
 DOCUMENT = (Path(__file__).resolve().parents[1] / "docs" / "security.md").read_text()
 
@@ -33,6 +34,7 @@ class Served(BaseTestServer):
         for path in ("/live", "/ready", "/tables"):
             self.app.router.add_get(path, _answer)
         self.app.router.add_post("/tables", _answer)
+        self.app.router.add_get("/given", _given)
         self.app.router.add_get("/fails", _fail)
         self.app.router.add_get("/stream", _stream)
         protect(self.app, conf)
@@ -95,6 +97,10 @@ def request(
 
 async def _answer(_request: web.Request) -> web.Response:
     return web.json_response({})
+
+
+async def _given(_request: web.Request) -> web.Response:
+    return web.json_response(GIVEN.get())
 
 
 async def _fail(_request: web.Request) -> web.Response:

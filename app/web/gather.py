@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import ssl
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 
@@ -10,8 +11,10 @@ import msgspec
 from faust.types import TP
 
 from app.engine.engine import Engine
+from app.settings import Settings
 from app.web.parts import Part
 from app.web.problems import ProblemError
+from app.web.tokens import GIVEN
 
 # It tells each request.
 logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -34,9 +37,9 @@ class Gather:
         connect: makes the client that all requests share.
     """
 
-    def __init__(self, engine: Engine, connect: Callable[[], httpx.AsyncClient] | None = None) -> None:
+    def __init__(self, engine: Engine, connect: Callable[[], httpx.AsyncClient]) -> None:
         self._engine = engine
-        self._connect = connect or (lambda: httpx.AsyncClient(trust_env=False, timeout=WORKER_SECONDS))
+        self._connect = connect
         self._client: httpx.AsyncClient | None = None
         self._closed = False
 
@@ -97,9 +100,12 @@ class Gather:
         if self._client is None:
             self._client = self._connect()
         numbers = ",".join(str(number) for number in sorted({tp.partition for tp in tps}))
+        headers = {PARTITIONS_HEADER: numbers}
+        if given := GIVEN.get():
+            headers["Authorization"] = given
         try:
             async with asyncio.timeout(WORKER_SECONDS):
-                answer = await self._client.get(url + target, headers={PARTITIONS_HEADER: numbers})
+                answer = await self._client.get(url + target, headers=headers)
         except (TimeoutError, httpx.TimeoutException):
             return f"{url} did not answer within {WORKER_SECONDS:.0f} s"
         except (httpx.HTTPError, httpx.InvalidURL) as exc:
@@ -112,6 +118,20 @@ class Gather:
             return msgspec.msgpack.decode(answer.content, type=list[Part])
         except msgspec.MsgspecError as exc:
             return f"{url} gave no answer that can be read: {exc}"
+
+
+def connect(conf: Settings) -> httpx.AsyncClient:
+    """Make the client that asks other workers: with TLS it trusts their authority, and shows a certificate.
+
+    Raises:
+        OSError: a file cannot be read any more.
+    """
+    verify: ssl.SSLContext | bool = True
+    if conf.tls_cert is not None:
+        verify = ssl.create_default_context(cafile=conf.tls_ca)
+        if conf.tls_ca is not None:
+            verify.load_cert_chain(conf.tls_cert, conf.tls_key)
+    return httpx.AsyncClient(verify=verify, trust_env=False, timeout=WORKER_SECONDS)
 
 
 def _detail(answer: httpx.Response) -> str:

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from app.settings import Settings
 from app.web.problems import ProblemError
-from app.web.tokens import OPERATE, READ, SCOPES, Tokens
+from app.web.tokens import GIVEN, OPERATE, READ, SCOPES, Tokens
 
 # For orchestrators, which have no tokens, and end a worker that does not answer them.
 OPEN = frozenset(("/live", "/ready"))
@@ -144,7 +144,11 @@ class Guard:
         given = request.headers.getall("Authorization", [])
         kind, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
         found = self._tokens.find(token.strip()) if kind.lower() == "bearer" else None
-        return None if found is None else Caller(f"token {found.name}", found.scopes)
+        if found is None:
+            return None
+        if not self._certificates:
+            GIVEN.set(given[0])
+        return Caller(f"token {found.name}", found.scopes)
 
     def _limit(self, client: str) -> None:
         if client and (wait := self._limiter.admit(client)):

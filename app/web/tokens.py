@@ -5,6 +5,7 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Sequence
+from contextvars import ContextVar
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +16,9 @@ READ, OPERATE = "read", "operate"
 SCOPES = frozenset((READ, OPERATE))
 HASH = re.compile(r"[0-9a-f]{64}")
 FORM = "a name, scopes (read, operate, with commas) and the token's hash, as `millrace token` prints them"
+
+# The `Authorization` of the request that is answered, to be sent on where workers have no certificates.
+GIVEN: ContextVar[str | None] = ContextVar("GIVEN", default=None)
 
 
 class TokensError(Exception):

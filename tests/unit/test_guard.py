@@ -5,12 +5,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 from aiohttp import web
+from faust.types import TP
 
 from app.settings import Settings
+from app.web.gather import Gather
 from app.web.guard import MAX_BODY, MAX_CLIENTS, Limiter, _address
-from app.web.tokens import digest
+from app.web.tokens import GIVEN, digest
 from tests.guarded import Answer, Served, answers, request
 
 READER, OPERATOR, GONE, BROKEN = (f"{name}-{'x' * 40}" for name in ("rd", "op", "gone", "broken"))
@@ -288,6 +291,29 @@ async def test_known_pages_may_read_every_answer(start: Start) -> None:
         answer = await ask(other)
         assert "Access-Control-Allow-Origin" not in answer.headers
         assert answer.headers["Vary"] == "Origin"
+
+
+async def test_a_token_is_sent_on_to_other_workers(start: Start) -> None:
+    server = await start()
+    answer = await server.send(request("/given", READER))
+    assert answer.body == f'"Bearer {READER}"'.encode()
+    assert GIVEN.get() is None
+    sent = []
+
+    def other(asked: httpx.Request) -> httpx.Response:
+        sent.append(asked.headers.get("Authorization"))
+        return httpx.Response(503)
+
+    engine: Any = SimpleNamespace(
+        url="http://here", peers=SimpleNamespace(owners={TP("t", 0): "http://there"})
+    )
+    gather = Gather(engine, lambda: httpx.AsyncClient(transport=httpx.MockTransport(other)))
+    for token in (None, f"Bearer {READER}"):
+        GIVEN.set(token)
+        _, missing = await gather.owners("/tables", [TP("t", 0)])
+        assert READER not in str(missing)
+    assert sent == [None, f"Bearer {READER}"]
+    await gather.close()
 
 
 async def test_a_stream_is_careful_too(start: Start) -> None:

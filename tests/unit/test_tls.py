@@ -14,6 +14,7 @@ import pytest
 from app.commands.run import _only
 from app.main import app
 from app.settings import Settings
+from app.web.gather import connect
 from app.web.server import TlsError, Web, tls
 from app.web.tokens import digest
 from tests.guarded import Served, answers, request
@@ -235,3 +236,16 @@ async def test_run_trusts_its_own_worker_only(folder: Path) -> None:
                 else:
                     with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
                         await asker.get(f"https://localhost:{server.port}/live")
+
+
+async def test_workers_ask_each_other_by_certificate(folder: Path) -> None:
+    conf = settings(folder)
+    async with Served(conf) as server, connect(conf) as worker:
+        assert (await worker.get(f"https://127.0.0.1:{server.port}/tables")).status_code == 200
+        given = await worker.get(f"https://127.0.0.1:{server.port}/given", headers={"Authorization": TOKEN})
+        assert given.json() is None
+        async with connect(settings(folder, tls_ca=None)) as other:
+            with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+                await other.get(f"https://127.0.0.1:{server.port}/live")
+        with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+            await worker.get(f"https://localhost:{server.port}/live")
