@@ -1,6 +1,7 @@
 """A worker that asks for tokens, on real Kafka."""
 
 import os
+import time
 
 import pytest
 
@@ -34,6 +35,7 @@ def test_a_worker_that_asks_for_tokens(service: Service) -> None:
     for path in ("/", "/tables", "/tables/page-views//a", "/health", "/none"):
         assert ask(worker, None, path) == 401
         assert ask(worker, tokens["reader"][:-1], path) == 401
+    assert (ask(worker, None, "/live"), ask(worker, None, "/ready")) == (200, 200)
     assert ask(worker, tokens["operator"]) == 403
     refused = worker.get("/tables")
     assert refused.headers["content-type"] == "application/problem+json"
@@ -51,6 +53,29 @@ def test_a_worker_that_asks_for_tokens(service: Service) -> None:
     assert log.count("(MILLRACE_TOKENS) cannot be read") == 1
     assert "Traceback" not in log
     assert not [name for name, token in tokens.items() if token in log]
+
+
+def test_workers_pass_tokens_on(service: Service) -> None:
+    made = service.command("token", "reader")
+    file = service.folder / "tokens"
+    file.write_text(made.stdout)
+    headers = {"Authorization": f"Bearer {made.stderr.split()[-1]}"}
+    workers = [service.worker(name, MILLRACE_TOKENS=str(file)) for name in ("0", "1")]
+    for worker in workers:
+        worker.headers = headers
+        worker.wait_ready()
+    service.send(
+        "activity.raw",
+        [event(event_id=str(number), user_id=f"u{number}", page="/a") for number in range(100)],
+    )
+    service.wait_done()
+    for worker in workers:
+        deadline = time.monotonic() + 60
+        while (answer := worker.get("/tables/page-views//a")).status_code == 503:  # partitions move still
+            assert time.monotonic() < deadline, answer.text
+            time.sleep(0.2)
+        assert answer.json()["total"] == {"views": 100}
+        assert len({one["worker"] for one in answer.json()["partitions"]}) == 2
 
 
 def test_only_workers_need_the_file(service: Service) -> None:
