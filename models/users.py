@@ -67,6 +67,7 @@ class Profile(faust.Record):
     Attributes:
         latest: the last ten things, the newest first.
         pages: the five pages seen most.
+        pages_error: by how much their views may be too small; 0 for a user of at most a hundred pages.
         events: number of events.
         views: number of pages seen.
         purchases: number of purchases.
@@ -76,6 +77,7 @@ class Profile(faust.Record):
     user_id: str
     latest: list[Latest]
     pages: list[PageViews]
+    pages_error: int
     events: int
     views: int
     purchases: int
@@ -171,6 +173,7 @@ def profile(user_id: str, result: dict[str, Any]) -> Profile:
         user_id,
         result["latest"],
         page_views(result["pages"]),
+        result["pages_error"],
         result["events"],
         result["views"],
         result["purchases"],

@@ -56,6 +56,7 @@ def profiles(events: Iterable[Event]) -> list[dict[str, Any]]:
                     {name: one.get(name) for name in ("action", "timestamp", "page")} for one in latest
                 ],
                 "pages": _top(pages, 5),
+                "pages_error": 0,
                 "events": len(stretch),
                 "views": sum(one["action"] == "view" for one in stretch),
                 "purchases": sum(one["action"] == "purchase" for one in stretch),

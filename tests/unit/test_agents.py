@@ -133,6 +133,7 @@ def test_a_profile_has_what_a_user_did(driver: Driver) -> None:
     ]
     assert [one["timestamp"] - START for one in profile["latest"]] == [20, 11, 10, 9, 8, 7, 6, 5.5, 5, 4]
     assert profile["pages"] == pages
+    assert profile["pages_error"] == 0
     assert (profile["events"], profile["views"], profile["purchases"], profile["amount"]) == (14, 12, 2, 0.3)
     answer = driver.query("profiles", "u")
     assert answer is not None
