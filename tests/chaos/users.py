@@ -60,10 +60,13 @@ class Users(Activity):
             report.doubled += (told - right[topic]).total()
             for text in [*(right[topic] - told), *(told - right[topic])]:
                 report.compare(topic, text in told, text in right[topic])
-        known = {json.loads(text)["user_id"]: text for text in map(_text, truth.profiles(_in_time(events)))}
+        known = {one["user_id"]: one for one in truth.profiles(_in_time(events))}
         newest = _newest(service.read("activity.profiles"))
         for user in known.keys() | newest.keys():
-            report.compare(f"profile of {user}", newest.get(user), known.get(user))
+            pair = [newest.get(user, {}), known.get(user, {})]
+            if pair[0].get("pages_error"):  # more pages than are counted
+                pair = [one | {"pages": 0, "pages_error": 0} for one in pair]
+            report.compare(f"profile of {user}", *pair)
         report.more["final"] = sum(counts.total() for counts in right.values())
         for topic in ("activity.late", "activity.partials.late"):
             report.compare(topic, len(service.read(topic)), 0)
@@ -78,14 +81,14 @@ def _in_time(events: list[truth.Event]) -> list[truth.Event]:
     return sorted(events, key=lambda one: one["timestamp"])
 
 
-def _newest(records: Iterable[Any]) -> dict[str, str]:
+def _newest(records: Iterable[Any]) -> dict[str, dict[str, Any]]:
     """Return the newest value of each key: a frozen worker may send old ones late."""
     newest: dict[str, tuple[int, str]] = {}
     for record in records:
         offset = int(dict(record.headers)["origin"].rpartition(b"/")[2])
         key = record.key.decode()
         newest[key] = max(newest.get(key, (-1, "")), (offset, _text(json.loads(record.value))))
-    return {key: text for key, (_, text) in newest.items()}
+    return {key: json.loads(text) for key, (_, text) in newest.items()}
 
 
 def _final(service: Service, topic: str) -> Counter[str]:
