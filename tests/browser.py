@@ -99,7 +99,11 @@ class Browser:
     async def look(self, width: int, height: int, *, dark: bool = False, mobile: bool = False) -> None:
         """Be a window of this size, by day or by night."""
         await self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=mobile
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=mobile,
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         await self.call("Emulation.setEmulatedMedia", features=[scheme])
@@ -113,7 +117,7 @@ class Browser:
             whole = await self.run("document.documentElement.scrollHeight")
             clip = {"clip": {"x": 0, "y": 0, "width": width, "height": min(height, whole), "scale": 1}}
         told = await self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True, **clip)
-        file.write_bytes(base64.b64decode(told["data"]))
+        await asyncio.to_thread(file.write_bytes, base64.b64decode(told["data"]))
 
 
 @asynccontextmanager
@@ -121,7 +125,7 @@ async def browser() -> AsyncIterator[Browser]:
     """Start a browser with an empty page, and end it."""
     assert CHROMIUM is not None
     with tempfile.TemporaryDirectory(prefix="millrace-browser-", ignore_cleanup_errors=True) as folder:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: ASYNC220 (it takes no time)
             [CHROMIUM, *FLAGS, f"--user-data-dir={folder}", "about:blank"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -31,7 +31,7 @@ class Views:
     `send` returns when everything is processed.
     """
 
-    def __init__(self, partitions: int = 2) -> None:
+    def __init__(self, partitions: int = 4) -> None:
         self.kafka = MemoryKafka(partitions)
         self.pipeline = Pipeline(app, self.kafka, self._open, time.time)
         self.engine: Any = self.pipeline.engine
@@ -53,7 +53,12 @@ class Views:
 
 
 def event(number: int, **fields: Any) -> dict[str, Any]:
-    made = {"event_id": f"e{number}", "user_id": f"u{number % 7}", "action": "view", "page": f"/p{number % 5}"}
+    made = {
+        "event_id": f"e{number}",
+        "user_id": f"u{number % 7}",
+        "action": "view",
+        "page": f"/p{number % 5}",
+    }
     return made | {"timestamp": time.time()} | fields
 
 

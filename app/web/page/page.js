@@ -9,7 +9,12 @@ const PAST = 20;
 
 const $ = (id) => document.getElementById(id);
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
-const time = (seconds) => clock.format(new Date(seconds * 1000));
+const day = new Intl.DateTimeFormat("en-CA");
+/** Say a time; with the day if that is not today. */
+function time(seconds) {
+  const at = new Date(seconds * 1000);
+  return (day.format(at) === day.format(new Date()) ? "" : `${day.format(at)} `) + clock.format(at);
+}
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 /** Make an element; what is given as text stays text. */
@@ -309,17 +314,17 @@ const FIGURES = [
 ];
 const charts = new Map();
 
-function makeChart(box, colour, format, { sync = true } = {}) {
+function makeChart(box, colour, format, { sync = true, least = 1 } = {}) {
   const line = style(colour), soft = style("--soft"), grid = style("--line");
   const axis = { stroke: soft, grid: { stroke: grid, width: 1 }, ticks: { show: false }, font: "11px system-ui" };
   const chart = new uPlot({
     width: box.clientWidth || 300, height: box.clientHeight || 92,
     legend: { show: false },
     cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false }, ...(sync ? { sync: { key: "page" } } : {}) },
-    scales: { y: { range: (_, low, high) => [0, Math.max(high || 0, 1e-3) * 1.15] } },
+    scales: { y: { range: (_, low, high) => [0, Math.max(high || 0, least) * 1.15] } },
     axes: [
-      { ...axis, size: 22, space: 70, values: (_, ticks) => ticks.map((t) => clock.format(new Date(t * 1000)).slice(0, 5)) },
-      { ...axis, size: 54, space: 34, values: (_, ticks) => ticks.map(format) },
+      { ...axis, size: 22, space: 70, values: (_, ticks, __, ___, step) => ticks.map((t) => clock.format(new Date(t * 1000)).slice(0, step < 60 ? 8 : 5)) },
+      { ...axis, size: 54, space: 20, values: (_, ticks) => ticks.map(format) },
     ],
     series: [{}, { stroke: line, width: 1.5, fill: `${line}22`, spanGaps: false, points: { show: false } }],
     hooks: { setCursor: [(u) => box.dispatchEvent(new CustomEvent("cursor", { detail: u.cursor.idx }))] },
@@ -337,7 +342,7 @@ function makeFigures() {
     const figure = el("figure", { id: `figure-${key}` },
       el("figcaption", {}, el("span", { class: "name" }, title), el("span", { class: "value" }, "–"), el("span", { class: "more" })), box);
     $("figures").append(figure);
-    charts.set(key, makeChart(box, colour, (v) => (key === "p99" ? latency(v) : count(v))));
+    charts.set(key, makeChart(box, colour, (v) => (key === "p99" ? latency(v) : count(v)), { least: key === "p99" ? 0.01 : 1 }));
     box.addEventListener("cursor", (event) => {
       const at = event.detail;
       figure.dataset.at = at ?? "";
@@ -415,10 +420,12 @@ function drawWorkers() {
 
 const drawn = new Map(); // title to how a panel is drawn
 
+/** The event time that a table has come to; where it does not know yet, that of the others; null before any event. */
 function watermark(table) {
   const source = last.tables.find((one) => one.name === table)?.source;
-  const marks = last.workers.flatMap((w) => w.partitions.filter((p) => p.topic === source && p.watermark).map((p) => p.watermark));
-  return marks.length ? Math.max(...marks) : null;
+  const partitions = last.workers.flatMap((w) => w.partitions).filter((p) => p.watermark);
+  const own = partitions.filter((p) => p.topic === source);
+  return (own.length ? own : partitions).reduce((most, p) => Math.max(most, p.watermark), 0) || null;
 }
 
 function makePanel(panel) {
@@ -448,10 +455,10 @@ const keyButton = (table, key) => el("button", { type: "button", class: "key", t
 
 async function drawBars(panel, body, say) {
   const mark = watermark(panel.table);
-  const at = panel.ago && mark ? `&at=${Math.max(0, Math.floor(mark - panel.ago))}` : "";
+  const at = mark ? `&at=${Math.max(0, Math.floor(mark - panel.ago))}` : "";
   const answer = await ask(panel.path + at);
   const top = answer.top ?? [];
-  say(answer, `${answer.start ? `${answer.start.slice(0, 16).replace("T", " ")} ` : ""}${top.length ? panel.by : "Nothing in this window."}`);
+  say(answer, `${answer.start ? `${time(Date.parse(answer.start) / 1000)}–${time(Date.parse(answer.end) / 1000)} of event time: ` : ""}${top.length ? panel.by : "nothing."}`);
   const most = Math.max(...top.map((one) => one[panel.by]), 0);
   body.replaceChildren(el("ol", { class: "bars" }, ...top.map((one) => {
     const bar = el("div", { class: "bar" });
@@ -466,7 +473,7 @@ async function drawRows(panel, body, say) {
   say(answer, keys.length ? `${answer.next ? "the first of many" : `${keys.length}`}, by key` : "Nothing yet.");
   body.replaceChildren(el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": panel.title }, el("table", {},
     el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "key"), ...panel.columns.map((c) => el("th", { scope: "col" }, c)))),
-    el("tbody", {}, ...keys.map((one) => el("tr", {}, el("td", {}, keyButton(panel.table, one.key)), ...panel.columns.map((c) => el("td", {}, scalar(one.newest[c])))))))));
+    el("tbody", {}, ...keys.map((one) => el("tr", {}, el("td", {}, keyButton(panel.table, one.key)), ...panel.columns.map((c) => el("td", { class: "nowrap" }, scalar(one.newest[c])))))))));
 }
 
 async function drawLine(panel, body, say) {
@@ -475,6 +482,7 @@ async function drawLine(panel, body, say) {
   const windows = answer.windows ?? [];
   say(answer, `of the last ${lasting(panel.last)} of event time`);
   if (!body.chart?.root.isConnected) {
+    body.chart?.destroy();
     const box = el("div", { class: "chart", "aria-hidden": "true" });
     body.figure = el("p", { class: "figure" });
     body.replaceChildren(body.figure, box);
@@ -494,7 +502,13 @@ async function drawPanels() {
 
 // ---- Looking a key up
 
-const scalar = (value) => (value === null || value === undefined ? "–" : typeof value === "object" ? JSON.stringify(value) : typeof value === "number" ? String(Math.round(value * 1e6) / 1e6) : String(value));
+function scalar(value) {
+  if (value === null || value === undefined) return "–";
+  if (typeof value === "object") return JSON.stringify(value);
+  if (typeof value === "number") return String(Math.round(value * 1e6) / 1e6);
+  if (typeof value === "boolean") return value ? "yes" : "no";
+  return /^\d{4}-\d\d-\d\dT[\d:.]+Z$/.test(value) ? time(Date.parse(value) / 1000) : String(value);
+}
 
 /** Show any JSON: objects as lists of names, lists of objects as tables. */
 function shown(value, title) {
@@ -502,7 +516,7 @@ function shown(value, title) {
     const rows = value.slice(-50).reverse();
     const columns = [...new Set(rows.flatMap((row) => Object.keys(row)))];
     return el("div", {}, el("h3", {}, `${title} (${value.length}${value.length > rows.length ? `, the last ${rows.length}` : ""}, the last first)`),
-      el("table", {}, el("thead", {}, el("tr", {}, ...columns.map((c) => el("th", { scope: "col" }, c)))),
+      el("table", {}, el("thead", {}, el("tr", {}, ...columns.map((c) => el("th", { scope: "col", class: typeof rows[0][c] === "number" ? "number" : "" }, c)))),
         el("tbody", {}, ...rows.map((row) => el("tr", {}, ...columns.map((c) => el("td", { class: typeof row[c] === "number" ? "number" : "" }, scalar(row[c]))))))));
   }
   if (value && typeof value === "object" && !Array.isArray(value)) {
@@ -651,7 +665,7 @@ function graph() {
 
 function drawTopology() {
   const { nodes, lines } = graph();
-  const WIDTH = 168, GAP = 62, HEIGHT = 44, SPACE = 14;
+  const WIDTH = 152, GAP = 54, HEIGHT = 44, SPACE = 14;
   const columns = [];
   for (const one of nodes.values()) (columns[one.depth] ??= []).push(one);
   const used = columns.filter(Boolean);
@@ -679,8 +693,8 @@ function drawTopology() {
     picture.append(svg("g", { class: one.agent ? "agent" : one.wrong ? "wrong" : "", transform: `translate(${one.x} ${one.y})` },
       svg("title", {}, one.agent ? `agent ${label}: ${one.agent.about} Tables: ${sub}` : one.id),
       svg("rect", { width: WIDTH, height: HEIGHT, rx: one.agent ? 14 : 3 }),
-      svg("text", { x: 10, y: 18 }, cut(one.agent ? `agent ${label}` : label, 24)),
-      svg("text", { x: 10, y: 34, class: "sub" }, cut(sub, 28))));
+      svg("text", { x: 10, y: 18 }, cut(one.agent ? `agent ${label}` : label, 22)),
+      svg("text", { x: 10, y: 34, class: "sub" }, cut(sub, 26))));
   }
   picture.append(...labels);
   $("graph").replaceChildren(picture);
@@ -730,6 +744,7 @@ $("pause").addEventListener("click", () => {
 
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   makeFigures();
+  for (const box of document.querySelectorAll(".panel .chart")) box.remove(); // drawn anew with the next answer
   if (last) drawFigures();
 });
 
