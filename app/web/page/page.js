@@ -6,6 +6,7 @@ const MINUTE = 30; // polls
 const LATENCY_POLLS = 5;
 const DEAD_SHARE = 0.05; // of a minute's records
 const PAST = 20;
+const GONE_SECONDS = 3600; // a worker that has left is shown for so long
 
 const $ = (id) => document.getElementById(id);
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
@@ -198,10 +199,12 @@ function remember(overview) {
     late: rate.late,
   };
   if (rate.latency === null) for (const name of ["events", "duplicates", "dead", "late"]) values[name] = null;
+  // Nothing is known of a time without polls: the line breaks.
+  if (now - (history.time.at(-1) ?? now) > 10) for (const [name, list] of Object.entries(history)) list.push(name === "time" ? now - 1 : null);
   for (const [name, list] of Object.entries(history)) {
     const value = values[name];
     list.push(value === Infinity ? overview.latency_bounds.at(-1) : value);
-    if (list.length > HISTORY) list.shift();
+    list.splice(0, list.length - HISTORY);
   }
   deadByCode.push(rate.dead);
   deadByCode = deadByCode.slice(-MINUTE);
@@ -217,7 +220,13 @@ function remember(overview) {
     known.set(worker.worker, now);
     gone.delete(worker.worker);
   }
-  for (const [url, seen] of known) if (seen !== now && !gone.has(url)) gone.set(url, now);
+  for (const [url, seen] of known) {
+    if (seen !== now && !gone.has(url)) gone.set(url, now);
+    if (now - seen > GONE_SECONDS) {
+      known.delete(url);
+      gone.delete(url);
+    }
+  }
 }
 
 /** Of the last minute, how many there were. */
