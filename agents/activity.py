@@ -5,6 +5,7 @@ from functools import partial
 
 from app import topics
 from app.engine.batch import Batches, Out
+from app.panels import Bars, show
 from app.service import app, keep
 from app.settings import settings
 from models.activity import ActivityEvent, SalesTotals, enriched, page_count
@@ -18,6 +19,7 @@ seen = SeenTable("seen", ttl=settings().dedup_ttl)
 page_views = WindowTable("page-views", size=MINUTE, value=Count("views"))
 sales = WindowTable("sales", size=MINUTE, value=SalesTotals())
 keep(topics.activity_raw, seen, page_views, sales)
+show(Bars("Sales by country, last whole minute", sales, by="amount", ago=MINUTE))
 
 
 @app.agent(topics.activity_raw)

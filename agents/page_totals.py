@@ -5,6 +5,7 @@ from functools import partial
 from agents.activity import MINUTE
 from app import topics
 from app.engine.batch import Batches, Out
+from app.panels import Bars, show
 from app.service import app, keep
 from models.activity import PageCount, page_total
 from tables.aggregates import Count
@@ -13,6 +14,7 @@ from tables.windows import Window
 
 totals = TotalTable("page-totals", size=MINUTE, value=Count("views"))
 keep(topics.activity_page_counts, totals, keyed=True)
+show(Bars("Top pages, last whole minute", totals, by="views", ago=MINUTE))
 
 
 @app.agent(topics.activity_page_counts)

@@ -5,6 +5,7 @@ from functools import partial
 
 from app import topics
 from app.engine.batch import Batches, Out
+from app.panels import Bars, Line, show
 from app.service import app, keep
 from app.settings import settings
 from models.activity import SalesTotals
@@ -21,6 +22,10 @@ minutes = TotalTable("users-per-minute", size=timedelta(minutes=1), value=Sum("u
 days = TotalTable("sales-per-day", size=DAY, value=SalesTotals(), grace=GRACE, keep=400 * DAY)
 pages = TotalTable("top-pages", size=timedelta(minutes=5), value=TopN("pages"), grace=GRACE, keep=DAY)
 keep(topics.activity_partials, minutes, days, pages, keyed=True)
+show(
+    Line("Users per minute", minutes, key=ALL, by="users"),
+    Bars("Sales by country, today", days, by="amount"),
+)
 
 
 @app.agent(topics.activity_partials)

@@ -6,6 +6,7 @@ from typing import Any
 
 from app import topics
 from app.engine.batch import Batches, Out
+from app.panels import Rows, show
 from app.service import app, keep
 from app.settings import settings
 from models import totals
@@ -61,6 +62,7 @@ views_of_pages = WindowTable(
 taken = OnceTable("users-taken")
 keep(topics.activity_enriched, profiles, user_sessions, clicks_and_purchases, keyed=True)
 keep(topics.activity_enriched, taken, users_of_minutes, sales_of_days, views_of_pages)
+show(Rows("Sessions, the newest of each user", user_sessions, columns=("start", "open", "events", "amount")))
 
 
 @app.agent(topics.activity_enriched)

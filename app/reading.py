@@ -11,14 +11,15 @@ from app.admin import partition_count
 
 @asynccontextmanager
 async def consumer_of(
-    bootstrap: str, topic: str
+    bootstrap: str, topic: str, *, only: int | None = None
 ) -> AsyncIterator[tuple[AIOKafkaConsumer, list[TopicPartition]]]:
-    """Open a consumer of all partitions of a topic, without a group.
+    """Open a consumer of all partitions of a topic, or only one, without a group.
 
     Raises:
         TopicError: there is no such topic, or no Kafka.
     """
-    partitions = [TopicPartition(topic, n) for n in range(await partition_count(bootstrap, topic))]
+    count = await partition_count(bootstrap, topic)
+    partitions = [TopicPartition(topic, n) for n in range(count) if only in (None, n)]
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest"
     )
@@ -54,6 +55,24 @@ async def records(bootstrap: str, topic: str, *, last: int | None = None) -> Asy
                     if record.offset < ends[partition]:
                         yield record
             left = {p for p in left if await consumer.position(p) < ends[p]}
+
+
+async def record_at(bootstrap: str, topic: str, partition: int, offset: int) -> ConsumerRecord | None:
+    """Return one record; None if it is not there (any more).
+
+    Raises:
+        TopicError: there is no such topic, or no Kafka.
+    """
+    async with consumer_of(bootstrap, topic, only=partition) as (consumer, partitions):
+        if not partitions:
+            return None
+        (tp,) = partitions
+        start, end = await consumer.beginning_offsets([tp]), await consumer.end_offsets([tp])
+        if not start[tp] <= offset < end[tp]:
+            return None
+        consumer.seek(tp, offset)
+        found = await consumer.getone(tp)
+        return found if found.offset == offset else None
 
 
 async def follow(bootstrap: str, topic: str) -> AsyncIterator[ConsumerRecord]:

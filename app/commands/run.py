@@ -100,7 +100,9 @@ def _welcome(url: str, rate: float, log: Path) -> str:
     me = "millrace" if shutil.which("millrace") else sys.argv[0]
     fed = f", {rate:g} events/s are fed in" if rate else ""
     return f"""
-Millrace runs{fed}. Ask it:
+Millrace runs{fed}. Watch it:
+  {url}/                                  the live page
+Ask it:
   {url}/tables                            all tables
   {url}/tables/page-totals//products/0001 views of a page, minute by minute
   {url}/tables/sales/GB                   sales of a country

@@ -48,15 +48,18 @@ class Peers:
     """Where the group's leader has told that partitions are.
 
     Attributes:
+        urls: URLs of all workers, also of those that have no partitions.
         owners: URL of each partition's owner.
         standbys: URLs of its standbys.
     """
 
     def __init__(self, peers: Iterable[Peer] = ()) -> None:
+        self.urls: set[str] = set()
         self.owners: dict[TP, str] = {}
         self.standbys: dict[TP, list[str]] = {}
         for peer in peers:
             if peer.url:
+                self.urls.add(peer.url)
                 self.owners.update((tp, peer.url) for tp in partitions(peer.owned))
                 for tp in partitions(peer.followed):
                     self.standbys.setdefault(tp, []).append(peer.url)

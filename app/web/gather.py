@@ -5,6 +5,7 @@ import logging
 import ssl
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
 
 import httpx
 import msgspec
@@ -43,6 +44,11 @@ class Gather:
         self._client: httpx.AsyncClient | None = None
         self._closed = False
 
+    @property
+    def closed(self) -> bool:
+        """Whether the worker ends."""
+        return self._closed
+
     async def close(self) -> None:
         """Close the connections to the others, and ask them no more."""
         self._closed = True
@@ -73,6 +79,30 @@ class Gather:
         standbys = self._engine.peers.standbys
         return await self._ask(target, {tp: standbys.get(tp, []) for tp in missing}, missing)
 
+    async def everybody(self, target: str) -> tuple[list[Any], dict[str, str]]:
+        """Ask all other workers, all at once.
+
+        Args:
+            target: path and query.
+
+        Returns:
+            The JSON that came, and for each other worker's URL why none did.
+        """
+        urls = sorted(self._engine.peers.urls - {self._engine.url})
+        answers = await asyncio.gather(*(self._get(url, target, {}) for url in urls))
+        found, missing = [], {}
+        for url, answer in zip(urls, answers, strict=True):
+            if isinstance(answer, str):
+                missing[url] = answer
+            elif answer.status_code != httpx.codes.OK:
+                missing[url] = _refused(url, answer)
+            else:
+                try:
+                    found.append(answer.json())
+                except ValueError as exc:
+                    missing[url] = f"{url} gave no answer that can be read: {exc}"
+        return found, missing
+
     async def _ask(
         self, target: str, asked: Mapping[TP, Iterable[str]], why: Mapping[TP, str]
     ) -> tuple[list[Part], dict[TP, str]]:
@@ -95,29 +125,38 @@ class Gather:
         return list(found.values()), {tp: text for tp, text in missing.items() if tp not in found}
 
     async def _worker(self, url: str, target: str, tps: Collection[TP]) -> list[Part] | str:
-        if self._closed:
-            return "this worker is stopping"
-        if self._client is None:
-            self._client = self._connect()
         numbers = ",".join(str(number) for number in sorted({tp.partition for tp in tps}))
-        headers = {PARTITIONS_HEADER: numbers}
-        if given := GIVEN.get():
-            headers["Authorization"] = given
-        try:
-            async with asyncio.timeout(WORKER_SECONDS):
-                answer = await self._client.get(url + target, headers=headers)
-        except (TimeoutError, httpx.TimeoutException):
-            return f"{url} did not answer within {WORKER_SECONDS:.0f} s"
-        except (httpx.HTTPError, httpx.InvalidURL) as exc:
-            return f"{url} cannot be reached ({exc!r})"
+        answer = await self._get(url, target, {PARTITIONS_HEADER: numbers})
+        if isinstance(answer, str):
+            return answer
         if answer.status_code == httpx.codes.BAD_REQUEST:
             raise ProblemError(400, _detail(answer))
         if answer.status_code != httpx.codes.OK:
-            return f"{url} answered {answer.status_code}: {_detail(answer)}"
+            return _refused(url, answer)
         try:
             return msgspec.msgpack.decode(answer.content, type=list[Part])
         except msgspec.MsgspecError as exc:
             return f"{url} gave no answer that can be read: {exc}"
+
+    async def _get(self, url: str, target: str, headers: Mapping[str, str]) -> httpx.Response | str:
+        """Return what a worker answers, or why it does not."""
+        if self._closed:
+            return "this worker is stopping"
+        if self._client is None:
+            self._client = self._connect()
+        given = GIVEN.get()
+        sent = {**headers, "Authorization": given} if given else headers
+        try:
+            async with asyncio.timeout(WORKER_SECONDS):
+                return await self._client.get(url + target, headers=sent)
+        except (TimeoutError, httpx.TimeoutException):
+            return f"{url} did not answer within {WORKER_SECONDS:.0f} s"
+        except (httpx.HTTPError, httpx.InvalidURL) as exc:
+            return f"{url} cannot be reached ({exc!r})"
+
+
+def _refused(url: str, answer: httpx.Response) -> str:
+    return f"{url} answered {answer.status_code}: {_detail(answer)}"
 
 
 def connect(conf: Settings) -> httpx.AsyncClient:

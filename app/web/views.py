@@ -7,6 +7,7 @@ from faust.web import Request, Response, Web
 from app.service import app
 from app.settings import settings
 from app.web.asking import Asked, about_key, about_table, about_tables
+from app.web.files import page
 from app.web.gather import PARTITIONS_HEADER
 from app.web.queries import RETRY, Queries
 
@@ -14,10 +15,27 @@ queries = Queries(app.engine, app.gather)
 
 
 @app.page("/")
-async def index(web: Web, request: Request) -> Response:  # noqa: ARG001 (Faust's signature)
-    """Say what there is to ask."""
-    views = ["/health", "/tables", "/tables/{table}", "/tables/{table}/{key}"]
-    return web.json({"service": app.conf.id, "views": views})
+async def index(web: Web, request: Request) -> Any:
+    """Say what there is to ask: browsers get the live page."""
+    if "text/html" in request.headers.get("Accept", ""):
+        return page(request, "page.html")
+    views = [
+        "/health",
+        "/tables",
+        "/tables/{table}",
+        "/tables/{table}/{key}",
+        "/stream/{table}",
+        "/stream/{table}/{key}",
+        "/overview",
+        "/dead-letters",
+    ]
+    return web.json({"service": app.conf.id, "views": views}, headers={"Vary": "Accept"})
+
+
+@app.page("/page/{name}")
+async def page_file(web: Web, request: Request, name: str) -> Any:  # noqa: ARG001 (Faust's signature)
+    """Return a file of the live page."""
+    return page(request, name)
 
 
 @app.page("/tables")

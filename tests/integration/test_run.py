@@ -80,6 +80,10 @@ def folder(tmp_path: Path, kafka: str) -> Path:
 def test_run_starts_stops_and_goes_on(folder: Path) -> None:
     first = Run(folder)
     first.wait_for("Ctrl-C stops everything")
+    urls = [line.split()[0] for line in first.log.read_text().splitlines() if "http://" in line]
+    assert urls[0] == f"http://127.0.0.1:{first.port}/"
+    page = httpx.get(urls[0], headers={"Accept": "text/html"})
+    assert "<title>Millrace" in page.text
     before = first.applied()
     time.sleep(2)
     middle = first.applied()

@@ -1,0 +1,53 @@
+"""The files of the live page. They hold no data, and load nothing from elsewhere."""
+
+from functools import cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from app.web.problems import ProblemError
+
+FOLDER = Path(__file__).parent / "page"
+
+FILES = {
+    "page.html": ("page.html", "text/html"),
+    "page.css": ("page.css", "text/css"),
+    "page.js": ("page.js", "text/javascript"),
+    "uplot.css": ("uplot/uPlot.min.css", "text/css"),
+    "uplot.js": ("uplot/uPlot.iife.min.js", "text/javascript"),
+}
+
+HEADERS = {
+    # Asked for anew each time, and not sent again if it is the same: an update of the worker is seen at once.
+    "Cache-Control": "no-cache",
+    "Content-Security-Policy": (
+        "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def page(request: Any, name: str) -> web.Response:
+    """Answer with a file.
+
+    Raises:
+        ProblemError: there is no such file.
+    """
+    if name not in FILES:
+        raise ProblemError(404, f"There is no file {name!r} of the live page.")
+    body, tag = _read(name)
+    # At / the same path has another answer for programs.
+    headers = {**HEADERS, "ETag": tag} | ({"Vary": "Accept"} if request.path == "/" else {})
+    if tag in request.headers.get("If-None-Match", ""):
+        return web.Response(status=304, headers=headers)
+    return web.Response(body=body, content_type=FILES[name][1], charset="utf-8", headers=headers)
+
+
+@cache
+def _read(name: str) -> tuple[bytes, str]:
+    body = (FOLDER / FILES[name][0]).read_bytes()
+    return body, f'"{blake2b(body, digest_size=12).hexdigest()}"'
