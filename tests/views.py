@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, cast
 
+import httpx
 import msgspec
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -102,7 +103,7 @@ async def serve(views: Views, *middlewares: Any, port: int | None = None) -> Any
     for view in app.web.views.values():
         served.add_view(type(view))
     server = TestServer(served.web_app, port=port)
-    gather = Gather(views.engine)
+    gather = Gather(views.engine, httpx.AsyncClient)
     follow.streams = follow.Streams(follow._ended)
     with patched(engine=views.engine, gather=gather):
         await views.pipeline.start()

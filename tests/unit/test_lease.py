@@ -73,8 +73,8 @@ async def test_it_counts_from_when_it_was_sent() -> None:
     sent = now()
     assert await coordinator._do_heartbeat()
     conf = thread.app.conf
-    assert lease._until <= sent + 0.2 + min(conf.broker_session_timeout, conf.broker_rebalance_timeout)
-    assert lease.age >= 0.2
+    assert lease._until <= sent + 0.1 + min(conf.broker_session_timeout, conf.broker_rebalance_timeout)
+    assert lease.age >= 0.19  # the loop sleeps by another clock
 
 
 async def test_an_assignment_is_followed_by_a_heartbeat_at_once() -> None:
