@@ -116,7 +116,9 @@ class Browser:
             width = await self.run("innerWidth")
             whole = await self.run("document.documentElement.scrollHeight")
             clip = {"clip": {"x": 0, "y": 0, "width": width, "height": min(height, whole), "scale": 1}}
-        told = await self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True, **clip)
+        told = await self.call(
+            "Page.captureScreenshot", format="png", captureBeyondViewport=bool(clip), **clip
+        )
         await asyncio.to_thread(file.write_bytes, base64.b64decode(told["data"]))
 
 
