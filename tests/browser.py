@@ -79,6 +79,7 @@ class Browser:
 
     async def open(self, url: str) -> None:
         await self.call("Page.navigate", url=url)
+        await self.wait(f"location.href === {json.dumps(url)} && document.readyState === 'complete'")
 
     async def wait(self, script: str, seconds: float = 30) -> Any:
         """Wait until an expression is true on the page, and return it."""
