@@ -79,6 +79,7 @@ class Browser:
 
     async def open(self, url: str) -> None:
         await self.call("Page.navigate", url=url)
+        await self.wait(f"location.href === {json.dumps(url)} && document.readyState === 'complete'")
 
     async def wait(self, script: str, seconds: float = 30) -> Any:
         """Wait until an expression is true on the page, and return it."""
@@ -116,7 +117,9 @@ class Browser:
             width = await self.run("innerWidth")
             whole = await self.run("document.documentElement.scrollHeight")
             clip = {"clip": {"x": 0, "y": 0, "width": width, "height": min(height, whole), "scale": 1}}
-        told = await self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True, **clip)
+        told = await self.call(
+            "Page.captureScreenshot", format="png", captureBeyondViewport=bool(clip), **clip
+        )
         await asyncio.to_thread(file.write_bytes, base64.b64decode(told["data"]))
 
 

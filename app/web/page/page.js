@@ -247,7 +247,7 @@ function listTroubles(overview) {
     tell("own", "bad", `This page's worker, ${location.host}, does not answer. ${failing} What you see below is of ${last ? time(history.time.at(-1)) : "no time yet"}.`);
   }
   if (overview !== null && failing === null) {
-    for (const { worker, why } of overview.missing) tell(`missing ${worker}`, "bad", `Worker ${place(worker)} does not answer: ${why}. Figures are without its own.`);
+    for (const { worker, why } of overview.missing) tell(`missing ${worker}`, "bad", `Worker ${place(worker)} does not answer: ${why.replace(worker, "it")}. Figures are without its own.`);
     const unowned = overview.agents.map(({ topic }) => {
       const held = new Set(overview.workers.flatMap((w) => w.partitions.filter((p) => p.topic === topic).map((p) => p.partition)));
       const free = [...Array(overview.partitions).keys()].filter((n) => !held.has(n));
