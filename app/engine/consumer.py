@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
+from aiokafka.client import ConnectionGroup
 from aiokafka.consumer.fetcher import FetchResult
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import ConsumerStoppedError, KafkaError
+from aiokafka.protocol.group import HeartbeatRequest
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
@@ -47,19 +49,23 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     async def on_start(self) -> None:
         """Start the consumer, and take note of its heartbeats."""
         await super().on_start()
-        coordinator, lease = self._ensure_consumer()._coordinator, engine_of(self.app).lease
-        conf = self.app.conf
-        seconds = min(conf.broker_session_timeout, conf.broker_rebalance_timeout)
+        coordinator = self._ensure_consumer()._coordinator
         beat = coordinator._do_heartbeat
 
         async def renew() -> bool:
             sent = now()
             known: bool = await beat()
-            if known and not coordinator._rejoin_needed_fut.done():
-                lease.renew(sent, seconds)
+            self._renew(sent, known)
             return known
 
         coordinator._do_heartbeat = renew
+
+    def _renew(self, sent: float, known: bool) -> None:
+        """Renew the lease after a heartbeat that was sent at `sent`, if the group knows this worker."""
+        conf = self.app.conf
+        if known and not self._ensure_consumer()._coordinator._rejoin_needed_fut.done():
+            seconds = min(conf.broker_session_timeout, conf.broker_rebalance_timeout)
+            engine_of(self.app).lease.renew(sent, seconds)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Take the assigned partitions over."""
@@ -68,8 +74,13 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         await super().on_partitions_assigned(assigned, generation_id)
 
     async def _beat(self) -> None:
+        # Not as the coordinator does it: the answer may come when that joins again, and would undo it.
+        coordinator, sent = self._ensure_consumer()._coordinator, now()
+        request = HeartbeatRequest(coordinator.group_id, coordinator.generation, coordinator.member_id)
+        node, group = coordinator.coordinator_id, ConnectionGroup.COORDINATION
         with suppress(KafkaError):  # the next one tells
-            await self._ensure_consumer()._coordinator._do_heartbeat()
+            answer = await coordinator._client.send(node, request, group=group)
+            self._renew(sent, answer.error_code == 0)
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)

@@ -20,6 +20,12 @@ class Coordinator:
         self.rejoin = False
         self.seconds = 0.0
         self._rejoin_needed_fut: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.group_id, self.generation, self.member_id, self.coordinator_id = "group", 7, "member", 0
+        self._client = self
+        self.code = 0
+
+    async def send(self, node: int, request: Any, *, group: Any) -> Any:
+        return SimpleNamespace(error_code=self.code)
 
     async def _do_heartbeat(self) -> bool:
         await asyncio.sleep(self.seconds)
@@ -77,8 +83,10 @@ async def test_it_counts_from_when_it_was_sent() -> None:
     assert lease.age >= 0.19  # the loop sleeps by another clock
 
 
-async def test_an_assignment_is_followed_by_a_heartbeat_at_once() -> None:
-    lease, _, thread = await started()
+@pytest.mark.parametrize("code", [0, 25])  # 25: it is no member
+async def test_an_assignment_is_followed_by_a_heartbeat_at_once(code: int) -> None:
+    lease, coordinator, thread = await started()
+    coordinator.code = code
     assigned = []
 
     async def assign(loop: object, partitions: set[Any], generation: int) -> None:
@@ -88,4 +96,6 @@ async def test_an_assignment_is_followed_by_a_heartbeat_at_once() -> None:
     thread.consumer.threadsafe_partitions_assigned = assign
     await thread.on_partitions_assigned({1}, 7)
     await thread._beating
-    assert (lease.holds, assigned) == (True, [({1}, 7)])
+    assert (lease.holds, assigned) == (code == 0, [({1}, 7)])
+    # What the answer means, the coordinator finds out by itself: it may have joined again by now.
+    assert not coordinator._rejoin_needed_fut.done()
