@@ -44,7 +44,8 @@ def test_a_worker_that_asks_for_tokens(service: Service) -> None:
     assert refused.headers["server"] == "millrace"
 
     changed = file.with_name("changed")
-    changed.write_text("".join(line for line in file.open() if not line.startswith("gone")))
+    lines = file.read_text().splitlines(keepends=True)
+    changed.write_text("".join(line for line in lines if not line.startswith("gone")))
     changed.replace(file)
     assert (ask(worker, tokens["gone"]), ask(worker, tokens["reader"])) == (401, 200)
     file.unlink()
