@@ -138,6 +138,10 @@ class Watchdog:
                 return f"{partition.name} has stood still for {still:.0f} s, at {at}"
         if (still := self._still("join", None if engine.at_work else "away")) > self._seconds:
             return f"the consumer group has given this worker no assignment for {still:.0f} s"
+        # aiokafka's coordinator may wait for ever for metadata, after a broker that died at the wrong moment.
+        silent = engine.at_work and not engine.lease.holds
+        if (still := self._still("group", "silent" if silent else None)) > self._seconds:
+            return f"the consumer group has answered no heartbeat for {still:.0f} s"
         if not await self._fetch_thread_answers():
             return f"the fetch thread has not answered for {self._seconds:.0f} s"
         return None

@@ -39,7 +39,8 @@ class Ends:
 def engine(**more: Any) -> Any:
     partition = SimpleNamespace(name="t/0", committed=10, progress=None)
     app = SimpleNamespace(consumer=SimpleNamespace(_thread=more.pop("thread", Thread())))
-    return SimpleNamespace(partitions={T: partition}, at_work=True, app=app, ends={}, **more)
+    lease = SimpleNamespace(holds=True)
+    return SimpleNamespace(partitions={T: partition}, at_work=True, lease=lease, app=app, ends={}, **more)
 
 
 async def look(watched: Any, end: int, *, times: int = 3, each: Any = None) -> str | None:
@@ -88,6 +89,23 @@ async def test_a_rebalance_must_end() -> None:
     why = await look(watched, 10)
     assert why is not None
     assert "no assignment" in why
+
+
+async def test_the_group_must_answer() -> None:
+    watched = engine()
+    watched.lease.holds = False
+    why = await look(watched, 10)
+    assert why is not None
+    assert "no heartbeat" in why
+
+
+async def test_a_heartbeat_may_fail_now_and_then() -> None:
+    watched = engine()
+
+    def fail(n: int) -> None:
+        watched.lease.holds = n % 2 == 0
+
+    assert await look(watched, 10, times=5, each=fail) is None
 
 
 @pytest.mark.parametrize("thread", [Thread(alive=False), Thread(answers=False)])
