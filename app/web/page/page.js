@@ -443,7 +443,7 @@ function makePanel(panel) {
   const box = el("article", { class: "panel", "data-table": panel.table }, el("h2", {}, panel.title), note, body);
   $("panels").append(box);
   const say = (answer, text) => {
-    const missing = answer.partial ? `Without partitions ${answer.missing.map((one) => one.partition).join(", ")}: too small. ` : "";
+    const missing = answer.partial ? `Too small, without partition ${answer.missing.map((one) => one.partition).join(", ")}. ` : "";
     note.textContent = missing + text;
     note.classList.toggle("is-warn", Boolean(missing));
   };
