@@ -13,8 +13,9 @@ from app.settings import Settings
 from app.web.problems import ProblemError
 from app.web.tokens import GIVEN, OPERATE, READ, SCOPES, Tokens
 
-# For orchestrators, which have no tokens, and end a worker that does not answer them.
-OPEN = frozenset(("/live", "/ready"))
+# For orchestrators, which have no tokens, and end a worker that does not answer them; and the live page's
+# files: what it shows, it asks for with a token.
+OPEN = frozenset(("/live", "/ready", "/", "/page/{name}"))
 # Methods that change nothing.
 SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
 
