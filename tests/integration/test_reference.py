@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 CODES = [f"c{n}" for n in range(40)]
 KILLS = 6
 # Until one has met work that was told and not committed.
-MOST_KILLS = 15
+MOST_KILLS = 10
 BURST = 20_000
 
 Message = tuple[bytes, bytes | None]
