@@ -197,9 +197,18 @@ async def test_the_views_are_behind_it(folder: Path, monkeypatch: pytest.MonkeyP
     await web.start_server()
     try:
         async with httpx.AsyncClient(verify=client(folder), base_url=f"https://127.0.0.1:{port}") as asker:
-            for path in ("/", "/tables", "/health", "/startup", "/metrics", "/tables/seen/1", "/none"):
+            for path in (
+                "/overview",
+                "/tables",
+                "/health",
+                "/startup",
+                "/metrics",
+                "/tables/seen/1",
+                "/none",
+            ):
                 assert (await asker.get(path)).status_code == 401
-            assert [(await asker.get(path)).status_code for path in ("/live", "/ready")] == [200, 503]
+            found = [(await asker.get(path)).status_code for path in ("/", "/live", "/ready")]
+            assert found == [200, 200, 503]
             answer = await asker.get("/", headers={"Authorization": f"Bearer {TOKEN}"})
             assert (answer.status_code, answer.headers["Server"]) == (200, "millrace")
     finally:
