@@ -16,6 +16,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
+from tables.late import LateEvents
 from tables.reading import Committed, Scan, keys_of_places
 from tables.replica import Changes
 from tables.table import Out, Range, Reader, due_keys, iso, whole_seconds
@@ -117,6 +118,7 @@ class JoinTable(Generic[L, R]):
         self.grace_micros = self.grace * 1_000_000
         self._prefix = f"{name}\0".encode()
         self.late_key = self._prefix + b"t"
+        self.late = LateEvents(name, self.late_key)
         # Rows that find what is due.
         self.due_prefix = f"{name}\1".encode()
         self.derived: bytes | None = self.due_prefix
@@ -179,12 +181,11 @@ class JoinTable(Generic[L, R]):
 
     def info(self, readers: Sequence[Reader]) -> dict[str, Any]:
         """Return what there is to say of the join, and how many events came too late for it."""
-        late = [int(reader.get_committed(self.late_key) or 0) for reader in readers]
         return {
             "before_seconds": self.before,
             "after_seconds": self.after,
             "grace_seconds": self.grace,
-            "late": sum(late),
+            "late": self.late.count(readers),
         }
 
     def query(self, readers: Sequence[Reader], key: str, rows: Range) -> dict[str, Any]:
@@ -275,7 +276,7 @@ class Joins(Generic[L, R]):
         self._joined = joined
         self._alone = alone
         self._added: list[_Kept] = []
-        self._late = 0
+        self._late = table.late.open(out)
         out.at_end(self._fold)
 
     def add_left(self, key: str, value: L, *, at: float) -> bool:
@@ -300,8 +301,7 @@ class Joins(Generic[L, R]):
         at = micros(seconds)
         by = micros(out.watermarks[out.index]) - at - table.grace_micros
         if by > 0:
-            self._late += 1
-            out.late(table.name, by / 1_000_000)
+            self._late.tell(by / 1_000_000)
             return False
         kept = _Kept(side, key, at, table.row_key(side, key, at, out.serial, len(self._added)))
         kept.value, kept.index = value, out.index
@@ -319,9 +319,7 @@ class Joins(Generic[L, R]):
                 kept.raw = msgspec.msgpack.encode(kept.value)
                 changes.derived[table.due_key(table.due(kept.side, kept.at), row)] = b""
             changes.rows[row] = (_JOINED if kept.joined else _ALONE) + kept.raw
-        if self._late:
-            late = int(out.read([table.late_key])[0] or 0) + self._late
-            changes.rows[table.late_key] = b"%d" % late
+        self._late.fold(changes)
 
     def _join(self, changed: dict[bytes, _Kept]) -> None:
         """Tell the pairs that the batch's events complete, one event after the other."""

@@ -14,6 +14,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import msgspec
 
 from tables.aggregates import Aggregate
+from tables.late import LateEvents
 from tables.reading import Committed, keys_of_places, keys_of_rows
 from tables.replica import Changes
 from tables.table import LATEST, Out, Range, Reader, due_keys, from_iso, iso, whole_seconds
@@ -83,6 +84,7 @@ class SessionTable(Generic[A, V]):
         self._open = f"{name}\0o".encode()
         self._closed = f"{name}\0c".encode()
         self.late_key = f"{name}\0l".encode()
+        self.late = LateEvents(name, self.late_key)
         # Rows that find what is due: open sessions by a time not after their end, closed ones by their end.
         self.derived: bytes | None = f"{name}\1".encode()
         self.checks = f"{name}\1o".encode()
@@ -152,12 +154,11 @@ class SessionTable(Generic[A, V]):
 
     def info(self, readers: Sequence[Reader]) -> dict[str, Any]:
         """Return what there is to say of the sessions, and how many events came too late for them."""
-        late = [int(reader.get_committed(self.late_key) or 0) for reader in readers]
         return {
             "gap_seconds": self.gap,
             "grace_seconds": self.grace,
             "keep_seconds": self.keep,
-            "late": sum(late),
+            "late": self.late.count(readers),
         }
 
     def query(self, readers: Sequence[Reader], key: str, rows: Range) -> dict[str, Any]:
@@ -238,7 +239,7 @@ class Sessions(Generic[A, V]):
         self._closed = closed
         # By key: time and value of the events, and their indices in the batch.
         self._events: dict[str, list[tuple[float, V, int]]] = {}
-        self._late = 0
+        self._late = table.late.open(out)
         out.at_end(self._fold)
 
     def add(self, key: str, value: V, *, at: float) -> None:
@@ -273,9 +274,7 @@ class Sessions(Generic[A, V]):
                 changes.rows[row] = None
             current += [(span.touched, name, span) for span in spans if span.touched >= 0]
         self._tell(current, final, changes)
-        if self._late:
-            late = int(out.read([table.late_key])[0] or 0) + self._late
-            changes.rows[table.late_key] = b"%d" % late
+        self._late.fold(changes)
         self._expire(changes)
 
     def _grow(
@@ -289,9 +288,8 @@ class Sessions(Generic[A, V]):
             spans = self._close(name, spans, watermark, final)
             near = [span for span in spans if span.start - gap < at < span.end + gap]
             if not near and at + table.open_seconds <= watermark:
-                self._late += 1
                 out.index = index
-                out.late(table.name, watermark - at - table.open_seconds)
+                self._late.tell(watermark - at - table.open_seconds)
                 continue
             if near:
                 grown = near[0]

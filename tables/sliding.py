@@ -20,6 +20,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import msgspec
 
 from tables.aggregates import Aggregate, adder, merged
+from tables.late import LateEvents
 from tables.reading import Committed, Scan, keys_of_places
 from tables.replica import Changes
 from tables.table import LATEST, Out, Range, Reader, from_iso, iso, whole_seconds
@@ -75,6 +76,7 @@ class SlidingTable(Generic[A, V]):
         self._decode = msgspec.msgpack.Decoder(value.type).decode
         self._prefix = f"{name}\0".encode()
         self.late_key = self._prefix + b"\1late"
+        self.late = LateEvents(name, self.late_key)
         # Rows that find panes by time, so that windows can be closed and deleted.
         self._panes = f"{name}\1".encode()
         self.derived: bytes | None = self._panes
@@ -140,12 +142,11 @@ class SlidingTable(Generic[A, V]):
 
     def info(self, readers: Sequence[Reader]) -> dict[str, Any]:
         """Return what there is to say of the windows, and how many events came too late for them."""
-        late = [int(reader.get_committed(self.late_key) or 0) for reader in readers]
         return {
             "window_seconds": self.size,
             "grace_seconds": self.grace,
             "keep_seconds": self.keep,
-            "late": sum(late),
+            "late": self.late.count(readers),
         }
 
     def query(self, readers: Sequence[Reader], key: str, rows: Range) -> dict[str, Any]:
@@ -208,7 +209,7 @@ class SlidingWindows(Generic[A, V]):
         # By key and time: the index of the last event, and behind it the values of all.
         self._events: dict[str, dict[float, list[Any]]] = defaultdict(dict)
         self._totals: dict[str, dict[float, A]] = {}
-        self._late = 0
+        self._late = table.late.open(out)
         out.at_end(self._fold)
 
     def add(self, key: str, value: V, *, at: float) -> bool:
@@ -225,8 +226,7 @@ class SlidingWindows(Generic[A, V]):
         table, out = self._table, self._out
         watermark = out.watermarks[out.index]
         if at + table.grace < watermark:
-            self._late += 1
-            out.late(table.name, watermark - at - table.grace)
+            self._late.tell(watermark - at - table.grace)
             return False
         pane = self._events[key].setdefault(float(at), [out.index])
         pane[0] = out.index
@@ -245,9 +245,7 @@ class SlidingWindows(Generic[A, V]):
                 changes.derived[table.pane_key(at, key)] = b""
         if self._changed is not None:
             self._tell(self._changed)
-        if self._late:
-            late = int(out.read([table.late_key])[0] or 0) + self._late
-            changes.rows[table.late_key] = b"%d" % late
+        self._late.fold(changes)
         if out.watermarks:
             if self._closed is not None:
                 self._close(self._closed, changes)

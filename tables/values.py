@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from tables.aggregates import Aggregate, adder, merged
+from tables.late import LateEvents
 from tables.reading import Committed, keys_of_rows
 from tables.replica import Changes
 from tables.table import Out, Range, Reader, due_keys, iso, whole_seconds
@@ -43,6 +44,7 @@ class ValueTable(Generic[A, V]):
         self._decode = msgspec.msgpack.Decoder(value.type).decode
         self._values = f"{name}\0v".encode()
         self.late_key = f"{name}\0l".encode()
+        self.late = LateEvents(name, self.late_key)
         # Rows that say: look at a key when a time, not after its last event, has passed by `keep`.
         self.checks = f"{name}\1".encode()
         self.derived = None if keep is None else self.checks
@@ -93,8 +95,9 @@ class ValueTable(Generic[A, V]):
 
     def info(self, readers: Sequence[Reader]) -> dict[str, Any]:
         """Return how long keys are kept, and how many events came too late for that."""
-        late = [int(reader.get_committed(self.late_key) or 0) for reader in readers]
-        return {} if self.keep is None else {"keep_seconds": self.keep, "late": sum(late)}
+        if self.keep is None:
+            return {}
+        return {"keep_seconds": self.keep, "late": self.late.count(readers)}
 
     def query(
         self,
@@ -133,7 +136,7 @@ class Values(Generic[A, V]):
         self._changed = changed
         # By key: time and value of the events, and their indices in the batch.
         self._events: dict[str, list[tuple[float, V, int]]] = defaultdict(list)
-        self._late = 0
+        self._late = table.late.open(out)
         out.at_end(self._fold)
 
     def add(self, key: str, value: V, *, at: float) -> None:
@@ -168,9 +171,7 @@ class Values(Generic[A, V]):
             for index, name, total in sorted(told, key=lambda item: item[0]):
                 out.index = index
                 self._changed(name, table.value.result(total))
-        if self._late:
-            late = int(out.read([table.late_key])[0] or 0) + self._late
-            changes.rows[table.late_key] = b"%d" % late
+        self._late.fold(changes)
 
     def _added(self, name: str, raw: bytes | None) -> tuple[float, A, int]:
         """Add a key's events, each as the watermark was when it came.
@@ -189,9 +190,8 @@ class Values(Generic[A, V]):
             elif not table.expired(at, watermark):
                 last, total, values = at, table.value.zero(), []
             else:
-                self._late += 1
                 out.index = index
-                out.late(table.name, watermark - at - (table.keep or 0))
+                self._late.tell(watermark - at - (table.keep or 0))
                 continue
             values.append(value)
             added = index

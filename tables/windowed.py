@@ -10,6 +10,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from tables.aggregates import Aggregate, merged
 from tables.hops import Blocks, Hops
+from tables.late import LateEvents
 from tables.ranking import largest
 from tables.reading import Committed, keys_of_places
 from tables.replica import Changes
@@ -79,6 +80,7 @@ class Windowed(ABC, Generic[A]):
         self._panes = f"{name}\1".encode()
         self.derived = None if self.grace is None else self._panes
         self.late_key = self._prefix + b"\1late"
+        self.late = LateEvents(name, self.late_key)
 
     @abstractmethod
     def decode(self, raw: bytes | None) -> A:
@@ -116,7 +118,7 @@ class Windowed(ABC, Generic[A]):
         if self.step != self.size:
             shown["step_seconds"] = self.step
         if self.grace is not None:
-            late = sum(int(reader.get_committed(self.late_key) or 0) for reader in readers)
+            late = self.late.count(readers)
             shown |= {"grace_seconds": self.grace, "keep_seconds": self.keep, "late": late}
         return shown
 
@@ -266,7 +268,7 @@ class Opened(Generic[A]):
         self._out = out
         self._changed = changed
         self._closed = closed
-        self._late = 0
+        self._late = table.late.open(out)
         # A pane takes events until the watermark is so far behind its start.
         self._open = None if table.grace is None else table.step + table.grace
 
@@ -276,10 +278,9 @@ class Opened(Generic[A]):
         return self._open is not None and start + self._open <= out.watermarks[out.index]
 
     def _tell_late(self, start: int) -> None:
-        """Count the event that the agent is at as late for a pane, and send it to the late ones."""
+        """Tell the event that the agent is at as late for a pane."""
         out = self._out
-        self._late += 1
-        out.late(self._windowed.name, out.watermarks[out.index] - start - (self._open or 0))
+        self._late.tell(out.watermarks[out.index] - start - (self._open or 0))
 
     def _finish(
         self, totals: Mapping[tuple[str, int], A], last: Mapping[tuple[str, int], int], changes: Changes
@@ -294,9 +295,7 @@ class Opened(Generic[A]):
         table, out = self._windowed, self._out
         if self._changed is not None:
             self._tell(self._changed, totals, last)
-        if self._late:
-            late = int(out.read([table.late_key])[0] or 0) + self._late
-            changes.rows[table.late_key] = b"%d" % late
+        self._late.fold(changes)
         if table.grace is not None and out.watermarks:
             self._close(table.grace, totals, changes)
 
