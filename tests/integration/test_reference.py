@@ -49,12 +49,6 @@ def told(service: Service) -> dict[str, list[bytes]]:
     return found
 
 
-def offsets(service: Service) -> int:
-    """Return how many orders the last worker has committed."""
-    partitions = service.workers[-1].get("/health").json()["partitions"]
-    return sum(one["offset"] or 0 for one in partitions if "orders.raw" in one["partition"])
-
-
 @contextmanager
 def changing_prices(service: Service) -> Iterator[None]:
     """Set all prices anew, again and again."""
@@ -89,13 +83,14 @@ def test_a_replay_finds_the_prices_that_it_found_first(shop: Service, lose_disk:
         for kill in range(MOST_KILLS):
             if kill >= KILLS and repeated(service):
                 break
-            done = offsets(service)
-            service.send("orders.raw", orders(sent, BURST))
-            sent += BURST
-            deadline = time.monotonic() + 30
-            while offsets(service) == done and time.monotonic() < deadline:
-                time.sleep(0.02)  # until it is at work on them
-            service.workers[-1].kill()
+            with service.watch("orders.priced") as told_orders:
+                before = told_orders()
+                service.send("orders.raw", orders(sent, BURST))
+                sent += BURST
+                deadline = time.monotonic() + 30
+                while told_orders() == before and time.monotonic() < deadline:
+                    pass  # they are told before they are committed
+                service.workers[-1].kill()
             time.sleep(0.5)  # for other prices
             if lose_disk:
                 name = f"lost-{len(service.workers)}"
