@@ -38,6 +38,8 @@ R = TypeVar("R", bound=faust.Record)
 
 # A commit of all tables is one record batch; a fetch must be able to carry it.
 COMMIT_BYTES = 8_000_000
+# A dead letter or late event carries its headers and a reason too: more than what Kafka takes by default.
+ASIDE_BYTES = 2_000_000
 CHUNK_RECORDS = 4000
 
 # It tells each fetch of metadata; what matters of it, we say ourselves.
@@ -158,9 +160,10 @@ def source_topic(
         name: the topic's name.
         record: what its values are.
         key: the Record's field that is the key: order and deduplication hold among its equals.
-        dead_letters: name of the topic for values that are no such record.
+        dead_letters: name of the topic for values that are no such record; it is declared with this one.
         event_time: the Record's field that is the event time.
-        late: name of the topic for events that come too late for a table; needed if a table has a grace.
+        late: name of the topic for events that come too late for a table, declared likewise; needed if a
+            table has a grace.
         out_of_order: how far an event time may lie behind the largest one before it: the watermark is so far
             behind.
         idle: time without events after which a partition's watermark moves with the wall clock; None for
@@ -195,6 +198,8 @@ def source_topic(
         app.engine.copartitioned.add(name)
     _declare(name, _event_configs())
     _declare_state_log(name)
+    for aside in filter(None, (dead_letters, late)):
+        output_topic(aside, copartitioned=True, max_bytes=ASIDE_BYTES)
     return app.topic(name, value_type=record, schema=BatchSchema(value_type=record))
 
 

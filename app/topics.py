@@ -10,7 +10,6 @@ from models.users import ActivitySession, Conversion, Profile
 activity_raw = source_topic(
     "activity.raw", ActivityEvent, key="user_id", dead_letters="activity.dead-letters"
 )
-activity_dead_letters = output_topic("activity.dead-letters", copartitioned=True, max_bytes=2_000_000)
 activity_enriched = source_topic(
     "activity.enriched",
     EnrichedActivity,
@@ -21,10 +20,6 @@ activity_enriched = source_topic(
     copartitioned=True,
     limits=False,
 )
-activity_enriched_dead_letters = output_topic(
-    "activity.enriched.dead-letters", copartitioned=True, max_bytes=2_000_000
-)
-activity_late = output_topic("activity.late", copartitioned=True, max_bytes=2_000_000)
 activity_profiles = output_topic("activity.profiles", Profile, copartitioned=True)
 activity_sessions = output_topic("activity.sessions", ActivitySession, copartitioned=True)
 activity_conversions = output_topic("activity.conversions", Conversion, copartitioned=True)
@@ -38,10 +33,6 @@ activity_partials = source_topic(
     behind=activity_enriched,
     limits=False,
 )
-activity_partials_dead_letters = output_topic(
-    "activity.partials.dead-letters", copartitioned=True, max_bytes=2_000_000
-)
-activity_partials_late = output_topic("activity.partials.late", copartitioned=True, max_bytes=2_000_000)
 activity_users_per_minute = output_topic("activity.users-per-minute", UsersPerMinute, copartitioned=True)
 activity_sales_per_day = output_topic("activity.sales-per-day", SalesPerDay, copartitioned=True)
 activity_top_pages = output_topic("activity.top-pages", TopPages, copartitioned=True)
@@ -52,8 +43,5 @@ activity_page_counts = source_topic(
     dead_letters="activity.page-counts.dead-letters",
     event_time="window_start",
     limits=False,
-)
-activity_page_counts_dead_letters = output_topic(
-    "activity.page-counts.dead-letters", copartitioned=True, max_bytes=2_000_000
 )
 activity_page_totals = output_topic("activity.page-totals", PageTotal, copartitioned=True)

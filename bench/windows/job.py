@@ -39,8 +39,6 @@ _WindowResult = twin(WindowResult)
 raw = source_topic(
     "windows.raw", Measure, key="key", dead_letters="windows.dead-letters", late="windows.late"
 )
-output_topic("windows.dead-letters", copartitioned=True)
-output_topic("windows.late", copartitioned=True)
 results = output_topic("windows.results", WindowResult, copartitioned=True)
 
 FIGURES = Several(Count(), Sum(), Min(), Max())

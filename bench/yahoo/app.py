@@ -45,7 +45,6 @@ _CampaignCount = twin(CampaignCount)
 raw = source_topic(
     "ads.raw", AdEvent, key="user_id", dead_letters="ads.dead-letters", event_time="event_time"
 )
-output_topic("ads.dead-letters", copartitioned=True)
 counts = output_topic("ads.counts", CampaignCount)
 seen = SeenTable("seen", ttl=settings().dedup_ttl, event_time="event_time")
 campaign_views = WindowTable("campaign-views", size=timedelta(seconds=10), value=Count("views"))

@@ -60,7 +60,6 @@ class Totals:
 
 
 raw = source_topic("closed.raw", Number, key="key", dead_letters="closed.dead-letters")
-output_topic("closed.dead-letters")
 running = output_topic("closed.running", Running, copartitioned=True)
 totals = WindowTable("totals", size=timedelta(days=365), value=Totals())
 keep(raw, totals)

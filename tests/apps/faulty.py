@@ -30,7 +30,6 @@ class Done(faust.Record):
 
 
 raw = source_topic("faulty.raw", Order, key="user_id", dead_letters="faulty.dead-letters")
-output_topic("faulty.dead-letters")
 done = output_topic("faulty.done", Done, copartitioned=True)
 counts = WindowTable("faulty", size=timedelta(hours=1), value=Count())
 keep(raw, counts)

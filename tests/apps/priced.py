@@ -28,7 +28,6 @@ class Priced(faust.Record):
 
 
 raw = source_topic("orders.raw", Order, key="code", dead_letters="orders.dead-letters")
-output_topic("orders.dead-letters")
 priced = output_topic("orders.priced", Priced, copartitioned=True)
 prices = reference_topic("prices", Price, key="code")
 refer(raw, prices)

@@ -33,8 +33,6 @@ raw = source_topic(
     late="silent.late",
     idle=timedelta(seconds=1),
 )
-output_topic("silent.dead-letters")
-output_topic("silent.late", copartitioned=True)
 done = output_topic("silent.walks", Walk, copartitioned=True)
 walks = SessionTable("walks", gap=timedelta(seconds=2), value=Count("steps"))
 keep(raw, walks)
