@@ -83,13 +83,14 @@ class Asker:
         self._call(self._stop(_url(worker)))
 
     def wait_pass(self, seconds: float) -> None:
-        """Wait until each worker was asked for all keys from now on.
+        """Ask each worker for all keys, and wait until it has answered.
 
         Raises:
             AssertionError: it took too long, or a task has failed.
         """
         deadline = time.monotonic() + seconds
-        wanted = {url: passes + 2 for url, passes in self.passes.items() if url in self._tasks}
+        self._call(self._begin())
+        wanted = {url: passes + 1 for url, passes in self.passes.items() if url in self._tasks}
         while any(self.passes[url] < count for url, count in wanted.items()):
             for tasks in list(self._tasks.values()):
                 for task in tasks:
@@ -105,6 +106,10 @@ class Asker:
         self.passes[url] = 0
         self._left[url] = self._order()
         self._tasks[url] = [asyncio.create_task(self._ask_all(url)) for _ in range(AT_ONCE)]
+
+    async def _begin(self) -> None:
+        for url in self._tasks:
+            self._left[url] = self._order()
 
     async def _stop(self, url: str) -> None:
         tasks = self._tasks.pop(url, [])
@@ -127,9 +132,8 @@ class Asker:
     async def _ask(self, url: str, table: str, key: str) -> None:
         stale = f"?max_staleness={STALENESS:.0f}" if len(self.answers) % STANDBY_EVERY == 0 else ""
         path = f"{url}/tables/{table}/{quote(key)}{stale}"
-        first = time.monotonic()
+        first = sent = time.monotonic()
         while True:
-            sent = time.monotonic()
             try:
                 answer = await self._client.get(path)
                 status, body = answer.status_code, answer.json()
@@ -142,6 +146,7 @@ class Asker:
                 return
             self.vain.append(one)
             await asyncio.sleep(AGAIN_SECONDS)
+            sent = time.monotonic()
 
 
 def _url(worker: Worker) -> str:

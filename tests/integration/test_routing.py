@@ -19,8 +19,7 @@ from tests.asker import Answer, Asker
 from tests.chaos.feed import Feed
 from tests.service import Service
 
-# Long until it is seen to pass three times in a row: see the issue of live queries.
-pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 
 SETTINGS = {"MILLRACE_AGENTS": "activity,page_totals,users,totals"}
 START = 1_700_000_000
