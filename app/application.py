@@ -8,6 +8,7 @@ import faust
 from faust.exceptions import ImproperlyConfigured
 from faust.types import TP
 
+from app import logs
 from app.admin import TopicError, TopicSpec, broker_count, ensure, topic_ids
 from app.engine.engine import FAILED_SECONDS, Engine
 from app.engine.errors import ErrorPolicy
@@ -97,6 +98,10 @@ class App(faust.App):
         if errors is not None:
             self.engine.policies.update(dict.fromkeys(channel.topics, errors))
         return cast("Callable[[Any], Any]", super().agent(channel, **options))
+
+    def set_up_log(self, root: logging.Logger) -> None:
+        """See to the form of the worker's log, once its handlers are there."""
+        logs.set_up(root, settings().log, settings().worker)
 
     async def _on_agent_error(self, agent: Any, exc: BaseException) -> None:
         if isinstance(exc, Exception):

@@ -176,11 +176,12 @@ class Trouble:
             self.failures = 0
         if verdict is Verdict.STOP or at is None:
             raise HopelessError(f"{self._name}: its agent failed: {failure!r}")
+        origin = {"origin": f"{self._name}/{at}"}
         if verdict is Verdict.LATER and self.waiting.attempts(at) + 1 < policy.attempts:
-            logger.warning("%s: offset %d is tried again later: %s", self._name, at, reason)
+            logger.warning("%s: offset %d is tried again later: %s", self._name, at, reason, extra=origin)
             self._later[at] = reason
         else:
-            logger.warning("%s: offset %d is a dead letter: %s", self._name, at, reason)
+            logger.warning("%s: offset %d is a dead letter: %s", self._name, at, reason, extra=origin)
             self._later.pop(at, None)
             self._rejected[at] = reason
         return 0.0

@@ -34,8 +34,9 @@ class Worker(faust.Worker):
     """
 
     def on_setup_root_logger(self, logger: logging.Logger, level: int) -> None:  # noqa: ARG002 (Faust's signature)
-        """Leave the level as it was asked for."""
+        """Leave the level as it was asked for; the app sees to the rest."""
         self.spinner = None
+        self.app.set_up_log(logger)
 
     def _schedule_shutdown(self, number: signal.Signals) -> None:
         if self._signal_stop_time:

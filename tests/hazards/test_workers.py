@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -137,7 +138,7 @@ def ready_or_ended(worker: Worker, seconds: float = 60) -> str:
     """
     deadline = time.monotonic() + seconds
     while worker.process.poll() is None:
-        if "Worker ready" in worker.log.read_text():
+        if re.search("Worker ready|ready at offset", worker.log.read_text()):
             return "ready"
         if time.monotonic() > deadline:
             raise TimeoutError(worker.log.read_text()[-3000:])

@@ -68,12 +68,16 @@ def dead_letters(service: Service) -> dict[str, str]:
 
 
 def test_an_event_that_is_refused_becomes_a_dead_letter(faulty: Service) -> None:
-    worker = faulty.worker().wait_ready()
+    worker = faulty.worker(MILLRACE_LOG="json").wait_ready()
     faulty.send("faulty.raw", [order(n, "reject" if n in (3, 4, 17) else "") for n in range(20)])
     faulty.wait_done(topic="faulty.raw")
     assert dead_letters(faulty) == dict.fromkeys(["e3", "e4", "e17"], "ValueError: no such article")
     assert worker.get("/tables/faulty/u").json()["total"] == {"count": 17}
     assert worker.process.poll() is None
+    lines = worker.log.read_text().splitlines()
+    log = [json.loads(line) for line in lines[lines.index(next(x for x in lines if x[0] == "{")) :]]
+    (told,) = {one["origin"].rpartition("/")[0] for one in log if "is a dead letter" in one["message"]}
+    assert told.startswith(f"{faulty.topic('faulty.raw')}/")
 
 
 def test_waiting_events_are_tried_again_in_order_also_after_a_crash(faulty: Service, tmp_path: Path) -> None:
