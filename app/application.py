@@ -12,6 +12,7 @@ from app import logs
 from app.admin import TopicError, TopicSpec, broker_count, ensure, topic_ids
 from app.engine.engine import FAILED_SECONDS, Engine
 from app.engine.errors import ErrorPolicy
+from app.engine.traced import Tracer
 from app.engine.watchdog import Watchdog, end_within
 from app.engine.worker import settle_memory
 from app.kafka import KafkaUnavailable, bootstrap, status
@@ -123,6 +124,8 @@ class App(faust.App):
                 require_port(self.conf.web_bind, self.conf.web_port)
                 self.web.guard(settings())
                 self.engine.url = settings().advertised
+            if settings().traces:
+                self.engine.tracer = _tracer()
             self.data_directory = DataDirectory(settings().data_dir)
             self.kafka = self.engine.bootstrap = bootstrap(settings())
             await self.ensure_topics()
@@ -160,3 +163,11 @@ class App(faust.App):
 def _is_mock() -> bool:
     running = status(settings())
     return running is not None and running.kind == "mock"
+
+
+def _tracer() -> Tracer:
+    try:
+        from app.traces import Spans  # noqa: PLC0415 (not everybody has OpenTelemetry)
+    except ModuleNotFoundError as exc:
+        raise ImproperlyConfigured(f"MILLRACE_TRACES needs `pip install millrace[traces]` ({exc})") from None
+    return Spans(settings().app_id, settings().worker)

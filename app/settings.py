@@ -37,6 +37,9 @@ class Settings(BaseSettings):
     state_dir: Path = Field(Path(".millrace"), description="Folder of the local Kafka and of workers' data.")
     worker: str = Field("0", pattern=r"^[A-Za-z0-9._-]+$", description="Name of this worker on its machine.")
     log: Literal["text", "json"] = Field("text", description="Form of the workers' logs.")
+    traces: bool = Field(
+        False, description="Whether events whose headers ask for a trace are told to OpenTelemetry."
+    )
     web_host: str = Field("127.0.0.1", description="Address that the web views listen on.")
     web_port: int = Field(6066, ge=1, le=65535, description="Port of the web views.")
     web_advertise: str | None = Field(

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from app.engine.source import ConsumerRecord
+from app.engine.traced import Trace
 
 # Upper bounds of the histograms, in seconds.
 WORK_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -70,6 +71,7 @@ class Tally:
         "records",
         "seconds",
         "step",
+        "traces",
     )
 
     def __init__(self) -> None:
@@ -79,6 +81,7 @@ class Tally:
         self.dead: dict[str, int] = {}
         self.late: dict[str, int] = {}
         self.appended: list[int] = []
+        self.traces: dict[int, Trace] = {}
         self.step = 1
         self.seconds: float | None = None
 

@@ -12,6 +12,7 @@ import faust
 from app.engine.meters import Tally, add
 from app.engine.producer import Headers, Record, append, partition_for
 from app.engine.source import ConsumerRecord
+from app.engine.traced import Trace
 
 if TYPE_CHECKING:
     from app.engine.partition import Partition
@@ -38,11 +39,15 @@ class Outputs:
         self.origins: list[int] = []
         self.headers: dict[int, Headers] = {}
 
-    def records(self, prefix: bytes) -> Iterator[Record]:
-        """Return the records; `prefix` is what their origins begin with."""
+    def records(self, prefix: bytes, traces: Mapping[int, Trace]) -> Iterator[Record]:
+        """Return the records; `prefix` is what their origins begin with, `traces` those of the events."""
         headers: list[Headers] = [[(ORIGIN, b"%s%d" % (prefix, origin))] for origin in self.origins]
         for i, more in self.headers.items():
             headers[i] += more
+        if traces:
+            for i, origin in enumerate(self.origins):
+                if origin in traces:
+                    headers[i] += traces[origin].headers
         return zip(self.keys, self.values, headers, strict=True)
 
 
@@ -52,6 +57,7 @@ class Update(NamedTuple):
     key: bytes | None
     value: Any
     origin: int
+    trace: Trace | None
 
 
 Updates = dict[tuple[str, Hashable], Update]
@@ -159,7 +165,8 @@ class Out:
             of: what the record is about: it replaces those of the same.
         """
         raw = None if key is None else key.encode()
-        self.updates[topic.topics[0], of] = Update(raw, value, self._origins[self.index])
+        origin = self._origins[self.index]
+        self.updates[topic.topics[0], of] = Update(raw, value, origin, self.tally.traces.get(origin))
 
     def dead_letter(self, record: ConsumerRecord, code: str, reason: str) -> None:
         """Send a record that is no event to the dead letters, with its bytes as they are."""
@@ -230,7 +237,7 @@ class Out:
 
     async def flush(self) -> list[asyncio.Future[Any]]:
         """Hand the outputs to the producer; the futures are their deliveries."""
-        deliveries = await _produce(self._owner, self._outputs, self.tally)
+        deliveries = await _produce(self._owner, self._outputs, self.tally, self.tally.traces)
         self.tally.seconds = time.monotonic() - self._began
         return deliveries
 
@@ -239,23 +246,26 @@ async def flush_updates(owner: "Partition", updates: Updates, tally: Tally) -> l
     """Hand a commit's updates to the producer, and count them; the futures are their deliveries."""
     encode = owner.engine.wiring.encode
     by_topic: dict[str, Outputs] = defaultdict(Outputs)
-    for (topic, _), (key, value, origin) in updates.items():
+    traces: dict[int, Trace] = {}
+    for (topic, _), (key, value, origin, trace) in updates.items():
+        if trace is not None:
+            traces[origin] = trace
         outputs = by_topic[topic]
         outputs.keys.append(key)
         outputs.values.append(encode(value))
         outputs.origins.append(origin)
-    return await _produce(owner, by_topic, tally)
+    return await _produce(owner, by_topic, tally, traces)
 
 
 async def _produce(
-    owner: "Partition", by_topic: Mapping[str, Outputs], tally: Tally
+    owner: "Partition", by_topic: Mapping[str, Outputs], tally: Tally, traces: Mapping[int, Trace]
 ) -> list[asyncio.Future[Any]]:
     engine = owner.engine
     producer = engine.producer
     prefix = f"{owner.name}/".encode()
     deliveries: list[asyncio.Future[Any]] = []
     for topic, outputs in by_topic.items():
-        records = outputs.records(prefix)
+        records = outputs.records(prefix, traces)
         tally.outputs[topic] = len(outputs.keys)
         if topic in engine.copartitioned:
             deliveries += await append(producer, topic, owner.number, records)

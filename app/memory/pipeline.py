@@ -58,7 +58,7 @@ class _Engine(Engine):
             dlq_limit=engine.dlq_limit,
         )
         self.sources, self.policies = engine.sources, engine.policies
-        self.copartitioned = engine.copartitioned
+        self.copartitioned, self.tracer = engine.copartitioned, engine.tracer
         self.references = _References(self, kafka)
         self.commit_seconds = self.reference_seconds = 0.0
         self._kafka = kafka
