@@ -255,8 +255,7 @@ function listTroubles(overview) {
     }).filter(Boolean);
     if (unowned.length) tell("unowned", "bad", `Partitions that no worker tells of: ${unowned.join("; ")}. Their events wait in Kafka.`);
     for (const worker of overview.workers) {
-      const byCode = Object.groupBy ? Object.groupBy(worker.reasons, (one) => one.code) : group(worker.reasons);
-      for (const [code, reasons] of Object.entries(byCode)) {
+      for (const [code, reasons] of Object.entries(group(worker.reasons, (one) => one.code))) {
         const level = ["failed", "producer", "unconfirmed", "retrying"].includes(code) ? "bad" : "warn";
         tell(`${worker.worker} ${code}`, level, `${name(worker)}: ${reasons.map((one) => one.detail).join(" ")}`);
       }
@@ -278,9 +277,10 @@ function listTroubles(overview) {
   wellSince = troubles.size ? null : (wellSince ?? now);
 }
 
-function group(reasons) {
+/** Return lists of values, by what `by` says of each. */
+function group(values, by) {
   const found = {};
-  for (const one of reasons) (found[one.code] ??= []).push(one);
+  for (const one of values) (found[by(one)] ??= []).push(one);
   return found;
 }
 
@@ -389,10 +389,9 @@ function worstLag() {
 
 // ---- Workers
 
-function byTopic(partitions, more = () => "") {
-  const topics = {};
-  for (const one of partitions) (topics[one.topic] ??= []).push(`${one.partition}${more(one)}`);
-  return Object.entries(topics).map(([topic, numbers]) => el("div", {}, el("span", { class: "dim" }, `${short(topic)} `), numbers.join(", ")));
+function byTopic(partitions) {
+  return Object.entries(group(partitions, (one) => one.topic)).map(([topic, held]) =>
+    el("div", {}, el("span", { class: "dim" }, `${short(topic)} `), held.map((one) => one.partition).join(", ")));
 }
 
 function workerRow(worker) {
