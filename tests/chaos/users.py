@@ -12,12 +12,11 @@ from tests import truth
 from tests.chaos.activity import START, Activity
 from tests.chaos.report import Report
 from tests.chaos.tables import Tables
+from tests.last import is_last, last_events
 from tests.service import Service
 
 # What comes out of order is not late.
 SETTINGS = {"MILLRACE_AGENTS": "activity,page_totals,users,totals", "MILLRACE_GRACE": "PT10M"}
-# Users whose events close all windows; enough of them to have one in each partition.
-LAST = [f"last-{number}" for number in range(60)]
 LATER = START + 400 * 86400  # no file of the past goes so far
 CLOSING_SECONDS = 60
 
@@ -39,14 +38,14 @@ class Users(Activity):
     pace = 60.0
 
     def records(self) -> Iterator[Record]:
-        return chain(super().records(), map(_last, LAST))
+        return chain(super().records(), map(_record, last_events(LATER)))
 
     def check(self, service: Service, tables: Tables, report: Report) -> None:
         super().check(service, tables, report)
         records = service.read_once("activity.enriched")
         events = [json.loads(record.value) for record in records]
         right = {
-            topic: Counter(map(_text, find(one for one in events if one["user_id"] not in LAST)))
+            topic: Counter(map(_text, find(one for one in events if not is_last(one["user_id"]))))
             for topic, find in FINAL.items()
         }
         deadline = time.monotonic() + CLOSING_SECONDS
@@ -72,9 +71,8 @@ class Users(Activity):
             report.compare(topic, len(service.read(topic)), 0)
 
 
-def _last(user: str) -> Record:
-    event = {"event_id": user, "user_id": user, "action": "login", "timestamp": LATER}
-    return Record(user.encode(), json.dumps(event).encode(), LATER)
+def _record(event: truth.Event) -> Record:
+    return Record(event["user_id"].encode(), json.dumps(event).encode(), event["timestamp"])
 
 
 def _in_time(events: list[truth.Event]) -> list[truth.Event]:

@@ -15,6 +15,7 @@ from app.sources.files import read
 from app.sources.record import Record
 from tests import truth
 from tests.integration.test_real_data import one_of
+from tests.last import is_last, last_events
 from tests.service import Service
 
 pytestmark = [pytest.mark.kafka, pytest.mark.data, pytest.mark.timeout(600)]
@@ -31,8 +32,6 @@ RIGHT = {
     "activity.top-pages": truth.top_pages,
 }
 TOTALS = ("activity.users-per-minute", "activity.sales-per-day", "activity.top-pages")
-# A user in each partition, and more: their events move every watermark on.
-LAST = [f"last-{n}" for n in range(60)]
 # After all events of the files.
 LATER = 1_700_000_000
 
@@ -41,7 +40,7 @@ Line = tuple[str | None, str]
 
 def compared(topic: str, lines: Iterable[tuple[str | None, bytes]]) -> list[Line]:
     """Return what must be equal: all records, or the newest of each window; without the last users."""
-    told = [(key, raw.decode()) for key, raw in lines if key is None or not key.startswith("last-")]
+    told = [(key, raw.decode()) for key, raw in lines if key is None or not is_last(key)]
     if topic in TOTALS:
         told = [(key, raw) for key, raw in told if json.loads(raw).get("final", True)]
     if topic == "activity.profiles":
@@ -116,10 +115,7 @@ def feed(service: Service, path: Path, mapping: str, seed: int) -> None:
         worker.kill()
         assert behind, "the fault missed the work: this run says nothing"
         service.worker(**SETTINGS).wait_ready()
-    last = [
-        (user.encode(), _plain({"event_id": user, "user_id": user, "action": "login", "timestamp": LATER}))
-        for user in LAST
-    ]
+    last = [(event["user_id"].encode(), _plain(event)) for event in last_events(LATER)]
     service.send("activity.raw", last)
     for topic in ("activity.raw", "activity.enriched", "activity.page-counts"):
         service.wait_done(topic=topic)
