@@ -3,6 +3,7 @@
 show(Bars("Pages seen most", page_totals, by="views", ago=MINUTE))
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,7 +14,7 @@ from tables.replica import Table
 
 
 @dataclass(frozen=True)
-class Panel:
+class Panel(ABC):
     """A drawing of what a table answers to one question.
 
     Attributes:
@@ -26,9 +27,9 @@ class Panel:
     title: str
     table: Table
 
+    @abstractmethod
     def shown(self) -> dict[str, Any]:
         """Return what the page must know, as JSON: `path` is the view that it asks."""
-        raise NotImplementedError
 
     def _shown(self, path: str = "", **more: Any) -> dict[str, Any]:
         table = self.table.name

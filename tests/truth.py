@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 Event = dict[str, Any]
@@ -137,6 +137,29 @@ def top_pages(events: Iterable[Event], count: int = 10) -> list[dict[str, Any]]:
             "error": 0,
         }
         for start, pages in sorted(views.items())
+    ]
+
+
+# What is told once, by its topic.
+FINAL: dict[str, Callable[[Iterable[Event]], list[dict[str, Any]]]] = {
+    "activity.sessions": sessions,
+    "activity.conversions": conversions,
+    "activity.users-per-minute": users_per_minute,
+    "activity.sales-per-day": sales_per_day,
+    "activity.top-pages": top_pages,
+}
+
+
+def without_uncounted_pages(
+    records: Iterable[dict[str, Any]], told: Iterable[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Leave out the pages of users who have seen more than are counted, as `told` says of them."""
+    many = {one["user_id"] for one in told if one.get("pages_error")}
+    return [
+        {name: value for name, value in one.items() if not name.startswith("pages")}
+        if one.get("user_id") in many
+        else one
+        for one in records
     ]
 
 

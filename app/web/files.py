@@ -14,7 +14,7 @@ FOLDER = Path(__file__).parent / "page"
 FILES = {
     "page.html": ("page.html", "text/html"),
     "page.css": ("page.css", "text/css"),
-    "page.js": ("page.js", "text/javascript"),
+    **{module.name: (module.name, "text/javascript") for module in sorted(FOLDER.glob("*.js"))},
     "uplot.css": ("uplot/uPlot.min.css", "text/css"),
     "uplot.js": ("uplot/uPlot.iife.min.js", "text/javascript"),
 }

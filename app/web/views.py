@@ -95,16 +95,14 @@ async def health(web: Web, request: Request) -> Response:  # noqa: ARG001 (Faust
 
 
 def _health(tp: Any, partition: Any) -> dict[str, Any]:
-    highwater = app.consumer.highwater(tp)
-    position = partition.committed
     restoring = partition.tag is None
     return {
         "partition": partition.name,
         "status": "restoring" if restoring else "ready",
         **({"restore": _progress(partition)} if restoring and hasattr(partition, "state") else {}),
-        "offset": position,
+        "offset": partition.committed,
         "waiting": len(partition.trouble.waiting),
-        "lag": None if highwater is None or position is None else max(0, highwater - position),
+        "lag": app.engine.lag(tp),
     }
 
 

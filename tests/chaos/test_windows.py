@@ -1,7 +1,5 @@
 """Sessions and windows, over one partition and over all, through faults: each told once, and right."""
 
-import time
-
 import pytest
 
 from tests.chaos.trial import Trial
@@ -21,10 +19,5 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]
 )
 def test_windows_close_once_and_right(service: Service, seed: int, faults: list[str]) -> None:
     with Trial("windows", service, Users(rate=1000, seed=seed), **SETTINGS).feed() as trial:
-        for kind in faults:
-            time.sleep(trial.rand.uniform(0.5, 2))
-            if kind == "freeze":
-                trial.freeze()
-            else:
-                trial.kill(lose=kind == "lose")
+        trial.hurt(faults)
         trial.finish()

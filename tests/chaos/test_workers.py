@@ -40,12 +40,7 @@ def test_r1_no_fault(closed: Service) -> None:
 )
 def test_kill_lose_and_freeze(service: Service, seed: int, faults: list[str]) -> None:
     with Trial("main job", service, Activity(rate=3000, seed=seed)).feed() as trial:
-        for kind in faults:
-            time.sleep(trial.rand.uniform(0.5, 2))
-            if kind == "freeze":
-                trial.freeze()
-            else:
-                trial.kill(lose=kind == "lose")
+        trial.hurt(faults)
         trial.finish()
 
 

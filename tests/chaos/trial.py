@@ -4,7 +4,7 @@ import random
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple, Protocol
 
@@ -169,6 +169,15 @@ class Trial:
         time.sleep(seconds)
         worker.process.send_signal(signal.SIGCONT)
         return worker
+
+    def hurt(self, kinds: Iterable[str]) -> None:
+        """Have faults one after another: `kill`, `lose` (killed, with its disk) or `freeze`."""
+        for kind in kinds:
+            time.sleep(self.rand.uniform(0.5, 2))
+            if kind == "freeze":
+                self.freeze()
+            else:
+                self.kill(lose=kind == "lose")
 
     def stop(self, worker: Worker, seconds: float = 30) -> None:
         """End a worker in good order; one that has partitions, at its work."""

@@ -3,7 +3,7 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
 
@@ -12,22 +12,13 @@ from tests import truth
 from tests.chaos.activity import START, Activity
 from tests.chaos.report import Report
 from tests.chaos.tables import Tables
+from tests.last import is_last, last_events
 from tests.service import Service
 
 # What comes out of order is not late.
 SETTINGS = {"MILLRACE_AGENTS": "activity,page_totals,users,totals", "MILLRACE_GRACE": "PT10M"}
-# Users whose events close all windows; enough of them to have one in each partition.
-LAST = [f"last-{number}" for number in range(60)]
 LATER = START + 400 * 86400  # no file of the past goes so far
 CLOSING_SECONDS = 60
-
-FINAL: dict[str, Callable[[Iterable[truth.Event]], list[dict[str, Any]]]] = {
-    "activity.sessions": truth.sessions,
-    "activity.conversions": truth.conversions,
-    "activity.users-per-minute": truth.users_per_minute,
-    "activity.sales-per-day": truth.sales_per_day,
-    "activity.top-pages": truth.top_pages,
-}
 
 
 class Users(Activity):
@@ -39,20 +30,20 @@ class Users(Activity):
     pace = 60.0
 
     def records(self) -> Iterator[Record]:
-        return chain(super().records(), map(_last, LAST))
+        return chain(super().records(), map(_record, last_events(LATER)))
 
     def check(self, service: Service, tables: Tables, report: Report) -> None:
         super().check(service, tables, report)
         records = service.read_once("activity.enriched")
         events = [json.loads(record.value) for record in records]
         right = {
-            topic: Counter(map(_text, find(one for one in events if one["user_id"] not in LAST)))
-            for topic, find in FINAL.items()
+            topic: Counter(map(_text, find(one for one in events if not is_last(one["user_id"]))))
+            for topic, find in truth.FINAL.items()
         }
         deadline = time.monotonic() + CLOSING_SECONDS
         while True:
-            found = {topic: _final(service, topic) for topic in FINAL}
-            if all(not right[topic] - found[topic] for topic in FINAL) or time.monotonic() > deadline:
+            found = {topic: _final(service, topic) for topic in truth.FINAL}
+            if all(not right[topic] - found[topic] for topic in truth.FINAL) or time.monotonic() > deadline:
                 break
         for topic, told in found.items():
             report.expected += right[topic].total()
@@ -64,17 +55,14 @@ class Users(Activity):
         newest = _newest(service.read("activity.profiles"))
         for user in known.keys() | newest.keys():
             pair = [newest.get(user, {}), known.get(user, {})]
-            if pair[0].get("pages_error"):  # more pages than are counted
-                pair = [one | {"pages": 0, "pages_error": 0} for one in pair]
-            report.compare(f"profile of {user}", *pair)
+            report.compare(f"profile of {user}", *truth.without_uncounted_pages(pair, pair[:1]))
         report.more["final"] = sum(counts.total() for counts in right.values())
         for topic in ("activity.late", "activity.partials.late"):
             report.compare(topic, len(service.read(topic)), 0)
 
 
-def _last(user: str) -> Record:
-    event = {"event_id": user, "user_id": user, "action": "login", "timestamp": LATER}
-    return Record(user.encode(), json.dumps(event).encode(), LATER)
+def _record(event: truth.Event) -> Record:
+    return Record(event["user_id"].encode(), json.dumps(event).encode(), event["timestamp"])
 
 
 def _in_time(events: list[truth.Event]) -> list[truth.Event]:

@@ -10,6 +10,7 @@ import pytest
 
 from models.record import event_time
 from tests import truth
+from tests.last import is_last, last_events
 from tests.service import Service
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
@@ -38,14 +39,12 @@ def made(count: int, seed: int) -> list[dict[str, Any]]:
         action = rand.choice(["view", "view", "click", "purchase"])
         events.append(event(number, user, clock[user] - rand.uniform(0, 240), action))
         clock[user] += rand.choice([60, 120, 400]) if rand.random() < 0.9 else rand.uniform(1700, 4000)
-    # Many users: at least one in each partition, to move every watermark on.
-    end = max(clock.values()) + 86400
-    return events + [event(count + n, f"last-{n}", end, "login") for n in range(60)]
+    return events + last_events(max(clock.values()) + 86400)
 
 
 def right(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Make the sessions of all users but the last ones, straight from their events."""
-    return truth.sessions(one for one in events if not one["user_id"].startswith("last-"))
+    return truth.sessions(one for one in events if not is_last(one["user_id"]))
 
 
 def test_sessions_are_told_once_and_right_through_kills(service: Service) -> None:

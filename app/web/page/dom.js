@@ -1,0 +1,15 @@
+// Elements of the page.
+
+export const $ = (id) => document.getElementById(id);
+export const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+/** Make an element; what is given as text stays text. */
+export function el(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else if (value !== null && value !== undefined && value !== false) made.setAttribute(name, value === true ? "" : value);
+  }
+  made.append(...children.filter((child) => child !== null && child !== undefined));
+  return made;
+}
