@@ -197,6 +197,8 @@ class Windowed(ABC, Generic[A]):
                     known[pane] = self.value.merge(known[pane], value) if pane in known else value
         if at is None:
             at = max((reader.watermark for reader in readers), default=0.0)
+            if not at:  # it is not known yet: the newest is the last that has anything
+                at = max((pane for known in panes.values() for pane in known), default=0)
         start = self._ending_with(self._pane_at(at))
         results = {
             key: self.value.result(self.put_together(known, start))

@@ -284,6 +284,16 @@ async def test_top_is_what_a_look_at_all_events_finds(
     assert (event_time(found["start"]), found["by"]) == (start, "amount")
 
 
+async def test_top_is_of_the_last_window_with_anything_while_no_watermark_is_known() -> None:
+    table = TABLES["windows"]()
+    events = [Event("a", 1000.0, 1), Event("b", 1100.0, 2), Event("c", 1110.0, 3)]
+    readers = [Committed(one.partition, 0.0, one.rows) for one in await partitions("windows", table, events)]
+    found = Top(10, "amount").answer(table, readers)
+    assert found is not None
+    assert [one["key"] for one in found["top"]] == ["c", "b"]
+    assert event_time(found["start"]) == 1080
+
+
 async def test_what_a_table_cannot_say_is_said() -> None:
     (reader, *_) = await partitions("windows", TABLES["windows"](), [Event("a", 1.0)])
     with pytest.raises(CannotAnswerError, match="one of: amount, events, most"):
