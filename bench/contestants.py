@@ -135,8 +135,17 @@ MILLRACE = Contestant(
     name="Millrace",
     command=faust("app"),
     by_commits=True,
-    settings="its defaults; besides the job it sums up the page totals over the partitions, as no other does",
+    settings="its defaults, with the agent of the job (MILLRACE_AGENTS=activity)",
     versions=MILLRACE_PACKAGES,
+    env={"MILLRACE_AGENTS": "activity"},
+)
+TOTALS = replace(
+    MILLRACE,
+    key="millrace-totals",
+    name="Millrace, page totals too",
+    settings="its defaults: besides the job it sums up the page totals over the partitions, as no other does",
+    extra=True,
+    env={},
 )
 ALL_AGENTS = Contestant(
     key="millrace-all",
@@ -195,15 +204,15 @@ QUIX = Contestant(
 def windows(kind: str, *, slow: bool = False) -> tuple[Contestant, ...]:
     """Those with a kind of window; `slow` is whether Kafka Streams gets fewer events."""
     return (
-        replace(MILLRACE, command=faust(f"bench.windows.{kind}"), settings="its defaults"),
+        replace(MILLRACE, command=faust(f"bench.windows.{kind}"), settings="its defaults", env={}),
         *streams(kind, by_commits=True, settings="commit.interval.ms=1000", slow=slow),
     )
 
 
 CONTESTANTS: Mapping[str, Sequence[Contestant]] = {
-    "activity": (MILLRACE, *streams("activity"), LOOP, BYTEWAX, QUIX, PLAIN, ALL_AGENTS),
+    "activity": (MILLRACE, *streams("activity"), LOOP, BYTEWAX, QUIX, PLAIN, TOTALS, ALL_AGENTS),
     "ads": (
-        replace(MILLRACE, command=faust("bench.yahoo.app"), settings="its defaults"),
+        replace(MILLRACE, command=faust("bench.yahoo.app"), settings="its defaults", env={}),
         *streams("ads", by_commits=True, settings="commit.interval.ms=1000"),
         replace(LOOP, command=module("bench.yahoo.loop")),
         # It sends a count for each view.
