@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
+from app import reading
 from app.engine.peers import Peer, Peers
 from app.main import app
 from app.panels import PANELS, Bars, Line, Panel, Rows
@@ -253,6 +254,17 @@ async def test_dead_letters_are_listed_and_shown(views: Any, kafka: dict[str, An
 )
 async def test_other_dead_letters_are_not(views: Any, kafka: dict[str, Any], path: str, status: int) -> None:
     assert (await get(views, path, status))["status"] == status
+
+
+async def test_a_partition_that_there_is_not_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A consumer of nothing ended in a CancelledError, and the connection in no answer."""
+
+    async def count(_bootstrap: str, _topic: str) -> int:
+        return 4
+
+    monkeypatch.setattr(reading, "partition_count", count)
+    monkeypatch.setattr(reading, "AIOKafkaConsumer", None)
+    assert await reading.record_at("k:1", "t", 4, 0) is None
 
 
 async def test_dead_letters_without_kafka_are_503(
