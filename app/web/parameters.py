@@ -77,7 +77,7 @@ def moment(name: str, about: str) -> Parameter:
         try:
             seconds = event_time(float(text) if text.replace(".", "", 1).isdigit() else text)
             iso(seconds)  # refuses what is beyond the calendar
-        except (ValueError, OverflowError):
+        except (ValueError, OverflowError, OSError):  # the last is of C's calendar
             raise ProblemError(
                 400, f"{name}={text} is no time: write ISO-8601 (2026-01-31T12:00Z) or epoch seconds."
             ) from None

@@ -99,7 +99,7 @@ def test_a_view_of_which_nothing_is_told_is_there_too() -> None:
 WRONG = {
     "limit": ["0", "10001", "x", "-1", "", "٣", "1e3"],
     "top": ["0", "10001", "x", ""],
-    "from": ["yesterday", "-1", "", "1e400", "10000-01-01"],
+    "from": ["yesterday", "-1", "", "1e400", "10000-01-01", "99999999999999999999"],
     "to": ["yesterday"],
     "at": ["yesterday"],
     "local": ["yes", "TRUE", ""],
