@@ -124,7 +124,8 @@ def document(views: Mapping[str, Any], conf: Settings, types: Iterable[Any] = ()
                     "type": "http",
                     "scheme": "bearer",
                     "description": "A token that `millrace token` has made.",
-                }
+                },
+                "certificate": {"type": "mutualTLS", "description": "Of the workers' authority."},
             },
         },
     }
@@ -191,8 +192,11 @@ def _content(forms: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _security(method: str, conf: Settings) -> list[dict[str, Any]]:
-    free: list[dict[str, Any]] = [] if conf.tokens or conf.tls_ca else [{}]
-    return [{"token": [scope_of(method)]}, *free]
+    token: dict[str, Any] = {"token": [scope_of(method)]}
+    certificate: dict[str, Any] = {"certificate": []}
+    if conf.tls_ca is None:
+        return [token] if conf.tokens else [token, {}]
+    return [token, certificate] if conf.tokens else [certificate]
 
 
 def _error(status: int) -> dict[str, Any]:

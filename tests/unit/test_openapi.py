@@ -1,5 +1,6 @@
 """The description of the views: that it is right, whole, and what the views do."""
 
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlencode
@@ -14,6 +15,7 @@ from openapi_spec_validator import validate
 from app.main import app
 from app.settings import Settings
 from app.web import asking, letters, shapes
+from app.web.files import FOLDER
 from app.web.guard import OPEN
 from app.web.openapi import document
 from app.web.parameters import Parameter, choice, duration, moment, path_text, text, truth, whole
@@ -86,8 +88,17 @@ def test_it_says_what_the_guard_demands(described: dict[str, Any]) -> None:
         assert (one["security"] == []) == (path in OPEN)
         assert ("401" in statuses) == ("403" in statuses) == ("429" in statuses) == (path not in OPEN)
     assert described["paths"]["/tables"]["get"]["security"] == [{"token": ["read"]}, {}]
-    guarded = document(app.web.views, Settings(tokens="tokens"), ())  # type: ignore[arg-type] # pydantic takes it
-    assert guarded["paths"]["/tables"]["get"]["security"] == [{"token": ["read"]}]
+    for conf, wanted in (
+        ({"tokens": "t"}, [{"token": ["read"]}]),
+        ({"tls_cert": "c", "tls_key": "k", "tls_ca": "a"}, [{"certificate": []}]),
+        (
+            {"tokens": "t", "tls_cert": "c", "tls_key": "k", "tls_ca": "a"},
+            [{"token": ["read"]}, {"certificate": []}],
+        ),
+    ):
+        guarded = document(app.web.views, Settings(**conf), shapes.types_of(queries.tables))
+        assert guarded["paths"]["/tables"]["get"]["security"] == wanted
+        validate(guarded)
 
 
 def test_a_view_of_which_nothing_is_told_is_there_too() -> None:
@@ -109,6 +120,12 @@ WRONG = {
     "after": [],
     "by": [],
 }
+
+
+def test_its_page_has_no_inline_script_and_loads_nothing_from_elsewhere() -> None:
+    for file in (FOLDER / "docs").iterdir():
+        found = file.read_text()
+        assert re.findall(r"<script(?![^>]*\bsrc=)|\son\w+=|style=|https?://|innerHTML|\beval\b", found) == []
 
 
 async def test_each_parameter_is_checked(views: Any, described: dict[str, Any]) -> None:
