@@ -63,10 +63,10 @@ async def record_at(bootstrap: str, topic: str, partition: int, offset: int) -> 
     Raises:
         TopicError: there is no such topic, or no Kafka.
     """
-    async with consumer_of(bootstrap, topic, only=partition) as (consumer, partitions):
-        if not partitions:
-            return None
-        (tp,) = partitions
+    # A consumer of nothing is stopped before it has begun, of which aiokafka makes a CancelledError.
+    if partition >= await partition_count(bootstrap, topic):
+        return None
+    async with consumer_of(bootstrap, topic, only=partition) as (consumer, (tp,)):
         start, end = await consumer.beginning_offsets([tp]), await consumer.end_offsets([tp])
         if not start[tp] <= offset < end[tp]:
             return None

@@ -106,9 +106,9 @@ class JoinTable(Generic[L, R]):
         self.before = whole_seconds(name, "before", before)
         self.after = whole_seconds(name, "after", after)
         self.grace = whole_seconds(name, "grace", grace)
+        self.types: dict[bytes, Any] = {LEFT: left, RIGHT: right}
         self.decode: dict[bytes, Callable[[bytes], Any]] = {
-            LEFT: msgspec.msgpack.Decoder(left).decode,
-            RIGHT: msgspec.msgpack.Decoder(right).decode,
+            side: msgspec.msgpack.Decoder(kept).decode for side, kept in self.types.items()
         }
         # Of each side: where its partners lie, and for how long they may come; microseconds.
         self.reach = {

@@ -63,7 +63,7 @@ class OnceTable:
     def query(self, readers: Sequence[Reader], key: str, rows: Range) -> dict[str, Any] | None:  # noqa: ARG002 (an origin has one bit)
         """Return the partition that has taken an origin, `topic/partition/offset`; None if none has."""
         source, _, offset = key.rpartition("/")
-        if not offset.isdigit():
+        if not (offset.isascii() and offset.isdecimal() and len(offset) < 19):
             return None
         block, bit = divmod(int(offset), 1 << BLOCK_BITS)
         for reader in readers:

@@ -180,7 +180,8 @@ class Windowed(ABC, Generic[A]):
         """Return the keys with the largest figure of a window; of several that hold `at`, the first to end.
 
         Raises:
-            CannotAnswerError: there is no such figure, or there are too many keys.
+            CannotAnswerError: there is no such figure, there are too many keys, or the window ends after the
+                calendar.
         """
         panes: dict[str, dict[int, A]] = defaultdict(dict)
         for reader in readers:
@@ -200,14 +201,17 @@ class Windowed(ABC, Generic[A]):
             if not at:  # it is not known yet: the newest is the last that has anything
                 at = max((pane for known in panes.values() for pane in known), default=0)
         start = self._ending_with(self._pane_at(at))
+        try:
+            span = {"start": iso(start), "end": iso(start + self.size)}
+        except (ValueError, OverflowError):
+            raise CannotAnswerError(f"The window of {self.name!r} then ends after the calendar") from None
         results = {
             key: self.value.result(self.put_together(known, start))
             for key, known in panes.items()
             if any(pane in known for pane in self.panes_of(start))
         }
         return {
-            "start": iso(start),
-            "end": iso(start + self.size),
+            **span,
             **largest(self.name, results, self.value.result(self.value.zero()), by, limit),
         }
 

@@ -1,7 +1,8 @@
-"""The files of the live page. They hold no data, and load nothing from elsewhere."""
+"""The files of the live page and of the page at /docs. They hold no data, and load nothing from elsewhere."""
 
 from functools import cache
 from hashlib import blake2b
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,18 @@ from aiohttp import web
 from app.web.problems import ProblemError
 
 FOLDER = Path(__file__).parent / "page"
+# Its files are served; its code, which is for other web servers, is not imported.
+SWAGGER = Path(str(distribution("swagger-ui-py").locate_file("swagger_ui/static")))
 
 FILES = {
     "page.html": ("page.html", "text/html"),
     "page.css": ("page.css", "text/css"),
     **{module.name: (module.name, "text/javascript") for module in sorted(FOLDER.glob("*.js"))},
+    "docs.html": ("docs/docs.html", "text/html"),
+    "docs.css": ("docs/docs.css", "text/css"),
+    "docs.js": ("docs/docs.js", "text/javascript"),
+    "swagger.css": (str(SWAGGER / "swagger-ui.css"), "text/css"),
+    "swagger.js": (str(SWAGGER / "swagger-ui-bundle.js"), "text/javascript"),
     "uplot.css": ("uplot/uPlot.min.css", "text/css"),
     "uplot.js": ("uplot/uPlot.iife.min.js", "text/javascript"),
 }
@@ -38,7 +46,7 @@ def page(request: Any, name: str) -> web.Response:
         ProblemError: there is no such file.
     """
     if name not in FILES:
-        raise ProblemError(404, f"There is no file {name!r} of the live page.")
+        raise ProblemError(404, f"There is no file {name!r} of the pages.")
     body, tag = _read(name)
     # At / the same path has another answer for programs.
     headers = {**HEADERS, "ETag": tag} | ({"Vary": "Accept"} if request.path == "/" else {})

@@ -7,7 +7,10 @@ from aiohttp import web as http
 from faust.web import Request, Web
 
 from app.service import app
-from app.web.asking import Asked, about_key, about_table
+from app.web import shapes
+from app.web.asking import KEY, OF_KEY, Asked, about_key, about_table
+from app.web.openapi import told
+from app.web.parameters import Parameter, choice
 from app.web.problems import ProblemError
 from app.web.streams import WRITE_SECONDS, Reader, Streams
 from app.web.views import queries
@@ -26,12 +29,19 @@ def _ended() -> bool:
 streams = Streams(_ended)
 
 
+def _table() -> Parameter:
+    names = queries.tables.keys() | app.engine.references.declared.keys()
+    return choice("table", "The table.", sorted(names))
+
+
+@told(lambda: [shapes.stream(_table(), query=shapes.ALL_OF_KEYS)])
 @app.page("/stream/{table}")
 async def follow_table(web: Web, request: Request, table: str) -> Any:  # noqa: ARG001 (Faust's signature)
     """Follow a table's keys, or those with the largest figure."""
     return await follow(request, table, about_table(request.query))
 
 
+@told(lambda: [shapes.stream(_table(), KEY, query=OF_KEY)])
 @app.page("/stream/{table}/{key:.+}")
 async def follow_key(web: Web, request: Request, table: str, key: str) -> Any:  # noqa: ARG001 (as above)
     """Follow what a table holds of a key."""
@@ -44,9 +54,7 @@ async def follow(request: Any, table: str, asked: Asked) -> http.StreamResponse:
     Raises:
         ProblemError: the question cannot be asked.
     """
-    known = queries.tables.keys() | app.engine.references.declared.keys()
-    if table not in known:
-        raise ProblemError(404, f"There is no table {table!r}; there are {', '.join(sorted(known))}.")
+    _table().read(table)
     if asked.max_staleness is not None:
         raise ProblemError(400, "A stream has no max_staleness: a copy may be older than what was sent.")
     target = request.rel_url.raw_path_qs.replace("/stream/", "/tables/", 1)

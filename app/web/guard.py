@@ -13,9 +13,9 @@ from app.settings import Settings
 from app.web.problems import ProblemError
 from app.web.tokens import GIVEN, OPERATE, READ, SCOPES, Tokens
 
-# For orchestrators, which have no tokens, and end a worker that does not answer them; and the live page's
-# files: what it shows, it asks for with a token.
-OPEN = frozenset(("/live", "/ready", "/", "/page/{name}"))
+# For orchestrators, which have no tokens, and end a worker that does not answer them; and the pages' files:
+# what they show, they ask for with a token.
+OPEN = frozenset(("/live", "/ready", "/", "/docs", "/page/{name}"))
 # Methods that change nothing.
 SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
 
@@ -172,7 +172,7 @@ class Guard:
                 "A known token is wanted: `Authorization: Bearer …`; `millrace token` makes one.",
                 _challenge(**error),
             )
-        scope = READ if request.method in SAFE else OPERATE
+        scope = scope_of(request.method)
         if scope not in caller.scopes:
             raise ProblemError(
                 403,
@@ -199,6 +199,11 @@ def protect(application: web.Application, conf: Settings) -> None:
     application.middlewares.append(check)
     # Not by the middleware: an answer that is a stream has sent its headers when it comes back there.
     application.on_response_prepare.append(guard.mark)
+
+
+def scope_of(method: str) -> str:
+    """Return the scope that a method needs."""
+    return READ if method in SAFE else OPERATE
 
 
 def _is_open(request: web.Request) -> bool:

@@ -10,6 +10,8 @@ from app.engine.engine import Engine
 from app.engine.partition import Partition
 from app.service import app
 from app.settings import settings
+from app.web.answers import Live, Ready, Startup
+from app.web.openapi import Operation, told
 
 # A producer that gets no answer of Kafka for so long is not well.
 CONFIRM_SECONDS = 10.0
@@ -93,6 +95,7 @@ def _restored(table: str, held: Sequence[Partition]) -> dict[str, Any]:
     }
 
 
+@told(Operation("workers", Live, busy=Live))
 @app.page("/live")
 async def live(web: Web, request: Request) -> Response:  # noqa: ARG001 (Faust's signature)
     """Say whether the process works: 200, or 503 once it ends because something has failed."""
@@ -102,6 +105,7 @@ async def live(web: Web, request: Request) -> Response:  # noqa: ARG001 (Faust's
     return web.json({"live": False, "reason": failure}, status=503)
 
 
+@told(Operation("workers", Ready, busy=Ready))
 @app.page("/ready")
 async def ready(web: Web, request: Request) -> Response:  # noqa: ARG001 (Faust's signature)
     """Say whether the worker is at work and near the end of its topics: 200, or 503 with the reasons."""
@@ -109,6 +113,7 @@ async def ready(web: Web, request: Request) -> Response:  # noqa: ARG001 (Faust'
     return web.json({"ready": not found, "reasons": found}, status=503 if found else 200)
 
 
+@told(Operation("workers", Startup, busy=Startup))
 @app.page("/startup")
 async def started(web: Web, request: Request) -> Response:  # noqa: ARG001 (Faust's signature)
     """Say whether what the worker got at first is restored: 200 from then on, before 503 with progress."""

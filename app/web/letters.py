@@ -1,7 +1,6 @@
 """A look at dead letters, as they are on their topics."""
 
 import asyncio
-from collections.abc import Mapping
 from typing import Any
 
 from aiokafka.errors import KafkaError
@@ -12,10 +11,16 @@ from app.admin import TopicError
 from app.engine.out import ORIGIN
 from app.reading import record_at, records
 from app.service import app
+from app.web.answers import Letters, WholeLetter
+from app.web.openapi import Operation, told
+from app.web.parameters import Parameter, choice, given, known, whole
 from app.web.problems import ProblemError
 
 # Of each topic and partition.
-MOST = 50
+MOST, USUAL = 50, 20
+LIMIT = whole("limit", "At most so many.", most=MOST, default=USUAL)
+PARTITION = whole("partition", "Its partition.", least=0, most=(1 << 31) - 1, status=404)
+OFFSET = whole("offset", "Its offset.", least=0, most=(1 << 63) - 1, status=404)
 # Of a value: what a person looks at.
 TEXT_BYTES = 65_536
 HEX_BYTES = 4_096
@@ -41,7 +46,7 @@ def summary(record: ConsumerRecord) -> dict[str, Any]:
     }
 
 
-def whole(record: ConsumerRecord) -> dict[str, Any]:
+def whole_letter(record: ConsumerRecord) -> dict[str, Any]:
     """Return a dead letter with its headers and bytes, as JSON; large values are cut."""
     return {
         **summary(record),
@@ -82,21 +87,9 @@ async def newest(bootstrap: str, topics: list[str], limit: int) -> list[dict[str
     return found[:limit]
 
 
-def _topics() -> list[str]:
-    return sorted({source.dead_letters for source in app.engine.sources.values()})
-
-
-def _chosen(query: Mapping[str, str]) -> tuple[list[str], int]:
-    if unknown := query.keys() - {"topic", "limit"}:
-        raise ProblemError(400, f"There is no parameter {min(unknown)!r} here; there are topic, limit.")
-    topics, limit = _topics(), query.get("limit", "20")
-    if (topic := query.get("topic")) is not None:
-        if topic not in topics:
-            raise ProblemError(404, f"{topic!r} is no dead-letter topic; there are {', '.join(topics)}.")
-        topics = [topic]
-    if not limit.isdecimal() or len(limit) > 3 or not 1 <= int(limit) <= MOST:
-        raise ProblemError(400, f"limit={limit} is not a number from 1 to {MOST}.")
-    return topics, int(limit)
+def _topic() -> Parameter:
+    topics = {source.dead_letters for source in app.engine.sources.values()}
+    return choice("topic", "A topic of dead letters.", sorted(topics))
 
 
 async def _read(reading: Any) -> Any:
@@ -111,19 +104,25 @@ async def _read(reading: Any) -> Any:
         reading.close()
 
 
+@told(lambda: [Operation("dead letters", Letters, query=[_topic(), LIMIT], unknown=True)])
 @app.page("/dead-letters")
 async def list_letters(web: Web, request: Request) -> Response:
     """List the newest dead letters: of all topics, or of `topic`; `limit` of them."""
-    topics, limit = _chosen(request.query)
-    return web.json({"dead_letters": await _read(newest(app.kafka, topics, limit))})
+    of = _topic()
+    known(request.query, [of, LIMIT])
+    found = given(request.query, topic=of, limit=LIMIT)
+    topics = [found["topic"]] if "topic" in found else of.schema["enum"]
+    return web.json({"dead_letters": await _read(newest(app.kafka, topics, found.get("limit", USUAL)))})
 
 
+@told(lambda: [Operation("dead letters", WholeLetter, parts=[_topic(), PARTITION, OFFSET], unknown=True)])
 @app.page("/dead-letters/{topic}/{partition}/{offset}")
 async def show_letter(web: Web, request: Request, topic: str, partition: str, offset: str) -> Response:  # noqa: ARG001 (Faust's signature)
     """Show a dead letter with its headers and bytes."""
-    place = f"{topic}/{partition}/{offset}"
-    if topic in _topics() and all(n.isdecimal() and len(n) < 19 for n in (partition, offset)):
-        record = await _read(record_at(app.kafka, topic, int(partition), int(offset)))
-        if record is not None:
-            return web.json(whole(record))
-    raise ProblemError(404, f"There is no dead letter {place}; /dead-letters lists the newest.")
+    place = _topic().read(topic), PARTITION.read(partition), OFFSET.read(offset)
+    record = await _read(record_at(app.kafka, *place))
+    if record is None:
+        raise ProblemError(
+            404, f"There is no dead letter {topic}/{partition}/{offset}; /dead-letters lists the newest."
+        )
+    return web.json(whole_letter(record))

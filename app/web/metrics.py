@@ -23,6 +23,7 @@ from app.service import app
 from app.settings import settings
 from app.web.business import figures
 from app.web.health import reasons
+from app.web.openapi import TEXT, Operation, told
 from models.record import CODES
 from tables.once import OnceTable
 from tables.seen import SeenTable
@@ -163,7 +164,8 @@ def registry(engine: Engine, folder: Path, ready_lag: int) -> CollectorRegistry:
 _registry = registry(app.engine, settings().data_dir, settings().ready_lag)
 
 
+@told(Operation("workers", forms={"text/plain": TEXT}))
 @app.page("/metrics")
-async def show(web: Web, request: Request) -> http.Response:  # noqa: ARG001 (Faust's signature)
+async def show_metrics(web: Web, request: Request) -> http.Response:  # noqa: ARG001 (Faust's signature)
     """Show all metrics to Prometheus."""
     return http.Response(body=generate_latest(_registry), headers={"Content-Type": CONTENT_TYPE})

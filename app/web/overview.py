@@ -13,12 +13,16 @@ from app.engine.partition import Partition
 from app.panels import PANELS
 from app.service import app
 from app.settings import settings
+from app.web.answers import Overview, Worker
 from app.web.gather import Gather
 from app.web.health import reasons
-from app.web.problems import ProblemError
+from app.web.openapi import Operation, told
+from app.web.parameters import given, known, truth
 from tables.questions import Listed
 
 STARTED = time.time()
+
+LOCAL = truth("local", "Only what the asked worker knows of itself.")
 
 
 def worker(engine: Engine, name: str, most: int) -> dict[str, Any]:
@@ -135,11 +139,12 @@ async def overview(engine: Engine, gather: Gather, own: Mapping[str, Any]) -> di
     }
 
 
+@told(Operation("workers", (Overview, Worker), query=[LOCAL]))
 @app.page("/overview")
-async def show(web: Web, request: Request) -> Response:
+async def show_overview(web: Web, request: Request) -> Response:
     """Say what the live page shows: of all workers, or with `local=true` of this one only."""
-    local = request.query.get("local", "false")
-    if local not in ("true", "false") or request.query.keys() - {"local"}:
-        raise ProblemError(400, "There is the parameter local, true or false.")
+    known(request.query, [LOCAL])
     own = worker(app.engine, settings().worker, settings().ready_lag)
-    return web.json(own if local == "true" else await overview(app.engine, app.gather, own))
+    if given(request.query, local=LOCAL).get("local"):
+        return web.json(own)
+    return web.json(await overview(app.engine, app.gather, own))

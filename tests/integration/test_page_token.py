@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no browser: install ch
 
 @web.middleware
 async def guard(request: web.Request, handler: Any) -> Any:
-    is_open = request.path == "/" or request.path.startswith("/page/")
+    is_open = request.path in ("/", "/docs") or request.path.startswith("/page/")
     if is_open or request.headers.get("Authorization") == "Bearer secret":
         return await handler(request)
     return problem(401, "A known token is wanted.")

@@ -79,3 +79,12 @@ async def test_old_blocks_are_dropped(
     assert taken == made
     assert len(list(runner.state.scan_committed(b"once\0", b"once\1"))) == 3
     runner.state.close()
+
+
+@pytest.mark.parametrize("key", ["t/0/²", "t/0/٣", "t/0/9999999999999999999", "t/0/-1", "t/0/", "0", "", "/"])
+def test_what_is_no_origin_was_not_taken(key: str) -> None:
+    class NotRead:
+        def get_committed(self, key: bytes) -> bytes | None:
+            return None
+
+    assert OnceTable("once").query([NotRead()], key, Range()) is None  # type: ignore[list-item] # enough of one

@@ -302,6 +302,8 @@ async def test_what_a_table_cannot_say_is_said() -> None:
         Top(by="nothing").answer(TABLES["windows"](), [])
     with pytest.raises(CannotAnswerError, match="one of: none"):
         Top().answer(WindowTable("t", size=seconds(60), value=LastN("last", 3, at=event_time)), [])
+    with pytest.raises(CannotAnswerError, match="after the calendar"):
+        Top(by="events", at=event_time("9999-12-31T23:59:59Z")).answer(TABLES["windows"](), [reader])
     with pytest.raises(CannotAnswerError, match="cannot be ranked"):
         Top().answer(TABLES["values"](), [])
     with pytest.raises(CannotAnswerError, match="cannot be listed"):
