@@ -163,8 +163,7 @@ class _Commit(AbstractAsyncContextManager[Out]):
         batch.origins = batch.offsets
         if any(map(_headers, good)):
             batch.origins = [_origin(record, owner) for record in good]
-            if (tracer := owner.engine.tracer) is not None:
-                out.tally.traces = tracer.begin(source.topic, owner.number, good, batch.origins)
+            out.tally.traces = owner.engine.tracer.begin(source.topic, owner.number, good, batch.origins)
         if self._told is None:
             times: Iterable[float] = map(source.event_time, batch.events)
             if source.out_of_order:

@@ -22,7 +22,7 @@ from app.engine.reference import References
 from app.engine.restore import begin, end
 from app.engine.source import Source, State, Wiring
 from app.engine.standby import Standbys
-from app.engine.traced import Tracer
+from app.engine.traced import NoTracer, Tracer
 from app.engine.watchdog import end_within
 
 logger = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class Engine:
         started: whether all of its partitions have been restored once.
         ends: offsets after the partitions' last records, as the watchdog has seen them last.
         loop_lag: how late the event loop does what is due, looked at once a second; seconds.
-        tracer: follows events that ask for it; None for nobody.
+        tracer: follows events that ask for it.
         fresh: when its copies of partitions that it has owned were last known to be current, seconds since
             the epoch.
     """
@@ -122,7 +122,7 @@ class Engine:
         self.room = asyncio.Event()
         self.commit_seconds = COMMIT_SECONDS
         self.clock: Callable[[], float] = time.time
-        self.tracer: Tracer | None = None
+        self.tracer: Tracer = NoTracer()
         self.joined = False
         self.stopping = False
         self.failure: str | None = None

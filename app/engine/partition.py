@@ -374,8 +374,7 @@ class Partition:
         self.committed = last.position
         tallies = [told, *(staged.tally for staged in group)]
         self.meter.committed(tallies, time.monotonic() - began, self.engine.clock())
-        traces = [trace for tally in tallies for trace in tally.traces.values()]
-        if traces and self.engine.tracer is not None:
+        if traces := [trace for tally in tallies for trace in tally.traces.values()]:
             self.engine.tracer.end(traces)
         for _ in group:
             self._queue.popleft()

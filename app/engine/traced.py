@@ -33,3 +33,20 @@ class Tracer(Protocol):
     def end(self, traces: Iterable[Trace]) -> None:
         """End steps whose state is committed; one that never is, is told to nobody."""
         ...
+
+
+class NoTracer:
+    """Follows nobody."""
+
+    def begin(
+        self,
+        topic: str,  # noqa: ARG002 (a Tracer's)
+        number: int,  # noqa: ARG002
+        records: Sequence[ConsumerRecord],  # noqa: ARG002
+        origins: Sequence[int],  # noqa: ARG002
+    ) -> dict[int, Trace]:
+        """Begin nothing."""
+        return {}
+
+    def end(self, traces: Iterable[Trace]) -> None:
+        """End nothing."""

@@ -23,12 +23,12 @@ def exporter() -> InMemorySpanExporter:
 
 @pytest.fixture
 def driver(exporter: InMemorySpanExporter) -> Iterator[Driver]:
-    app.engine.tracer = Spans("millrace", "0", SimpleSpanProcessor(exporter))
+    before, app.engine.tracer = app.engine.tracer, Spans("millrace", "0", SimpleSpanProcessor(exporter))
     try:
         with Driver(app) as made:
             yield made
     finally:
-        app.engine.tracer = None
+        app.engine.tracer = before
 
 
 def by_topic(exporter: InMemorySpanExporter) -> dict[str, ReadableSpan]:
