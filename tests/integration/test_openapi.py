@@ -139,6 +139,7 @@ def fuzz(fuzzer: Fuzzer, operation: Any) -> None:
         max_examples=most,
         deadline=None,
         database=None,
+        derandomize=True,  # what fails must fail again
         phases=[Phase.generate, Phase.shrink],
         suppress_health_check=list(HealthCheck),
     )
