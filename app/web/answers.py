@@ -27,7 +27,7 @@ class Read(TypedDict):
 
     partition: int
     offset: int | None
-    as_of: Moment
+    as_of: Moment | None
     worker: str
     role: Literal["owner", "standby"]
     staleness: float

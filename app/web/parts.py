@@ -59,11 +59,16 @@ class Part(msgspec.Struct):
         return {
             "partition": self.partition,
             "offset": self.offset,
-            "as_of": iso(self.watermark),
+            "as_of": as_of(self.watermark),
             "worker": self.worker,
             "role": "owner" if self.owner else "standby",
             "staleness": round(self.staleness, 3),
         }
+
+
+def as_of(watermark: float) -> str | None:
+    """Write a watermark; None while there is none."""
+    return iso(watermark) if watermark else None
 
 
 @dataclass(frozen=True)

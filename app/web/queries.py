@@ -12,12 +12,12 @@ from app.engine.producer import partition_for
 from app.engine.reference import Reference
 from app.web.asking import Asked
 from app.web.gather import PARTITIONS_HEADER, Gather
-from app.web.parts import Held, MovingError, Part, check, copied, owned, read, recorded
+from app.web.parts import Held, MovingError, Part, as_of, check, copied, owned, read, recorded
 from app.web.problems import ProblemError
 from tables.questions import ByKey, Question
 from tables.reading import Committed
 from tables.snapshot import Snapshot
-from tables.table import CannotAnswerError, Queryable, iso
+from tables.table import CannotAnswerError, Queryable
 
 RETRY = {"Retry-After": "1"}
 
@@ -79,7 +79,7 @@ class Queries:
         return {
             "table": name,
             **(found or {}),
-            "as_of": iso(max(part.watermark for part in parts)),
+            "as_of": as_of(max(part.watermark for part in parts)),
             "partial": bool(missing),
             "partitions": [part.shown() for part in parts],
             **_shown(missing),

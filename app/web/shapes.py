@@ -93,7 +93,11 @@ def _asked(table: Queryable) -> Sequence[Parameter]:
 
 def _answer(name: str, fields: Schema) -> Schema:
     """Return the schema of an answer with some fields of its own; `next` may be missing."""
-    common = {"as_of": MOMENT, "partial": {"const": False}, "partitions": _list(reference(Read))}
+    common = {
+        "as_of": {"anyOf": [MOMENT, {"type": "null"}]},
+        "partial": {"const": False},
+        "partitions": _list(reference(Read)),
+    }
     return _object({"table": {"const": name}, **fields, **common})
 
 

@@ -64,6 +64,15 @@ async def test_browsers_get_the_page_and_programs_the_index(views: Any) -> None:
             assert answer.status == 304
 
 
+async def test_an_answer_is_as_of_no_time_before_the_first_event(views: Any) -> None:
+    for path in ("/tables/page-views", "/tables/page-views?top=3"):
+        answer = await get(views, path)
+        assert answer["as_of"] is None
+        assert [part["as_of"] for part in answer["partitions"]] == [None] * 4
+    await views.send(event(1, page="/a", timestamp=1_700_000_000))
+    assert (await get(views, "/tables/page-views"))["as_of"] == "2023-11-14T22:13:20Z"
+
+
 async def test_each_module_that_a_module_imports_is_served(views: Any) -> None:
     told, served = ["page.js"], set()
     while told:
