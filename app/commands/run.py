@@ -103,6 +103,7 @@ def _welcome(url: str, rate: float, log: Path) -> str:
 Millrace runs{fed}. Watch it:
   {url}/                                  the live page
 Ask it:
+  {url}/docs                              all views, to try
   {url}/tables                            all tables
   {url}/tables/page-totals//products/0001 views of a page, minute by minute
   {url}/tables/sales/GB                   sales of a country
