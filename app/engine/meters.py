@@ -56,6 +56,7 @@ class Tally:
         dead: dead letters, by code.
         late: events that a table has not taken, by its name; an event may be late for several windows.
         appended: when Kafka got some of the events, milliseconds since the epoch.
+        traces: of the events that ask for it, by origin; see `app.engine.traced`.
         step: how many events each of these stands for, itself and those behind it; the last for the rest.
         seconds: time from the decoding of its records to the producer's having its outputs.
     """

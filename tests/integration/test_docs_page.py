@@ -21,10 +21,10 @@ async def test_the_description_is_shown_and_views_are_tried() -> None:
         await views.send(*[event(n, page="/a") for n in range(3)])
         await page.open(f"http://127.0.0.1:{server.port}/docs")
         for given, told in (("wrong", "do not know"), ("secret", "")):
-            await page.wait("!document.querySelector('#ask-token').hidden")
+            await page.wait("document.querySelector('#ask-token').open")
             await page.run(f"document.querySelector('#token').value = '{given}'")
-            await page.click("#ask-token button")
-            await page.wait(f"document.querySelector('#state').innerText.includes('{told}')")
+            await page.click("#token-form button")
+            await page.wait(f"document.querySelector('#token-error').innerText.includes('{told}')")
         await page.wait("document.querySelectorAll('#docs .opblock').length > 20")
         operation = "[id$=query_table-page-views]"
         await page.click(f"{operation} .opblock-summary-control")

@@ -1,40 +1,7 @@
-// The views' description, shown by Swagger UI. The token is where the live page keeps it: in the tab.
+// The views' description, shown by Swagger UI. The token is the live page's.
 
-const $ = (id) => document.getElementById(id);
-
-let token = sessionStorage.getItem("token") ?? "";
-
-/** Wait for a token from the user. */
-function enterToken(why) {
-  $("state").textContent = why;
-  $("ask-token").hidden = false;
-  $("token").focus();
-  return new Promise((resolve) => {
-    $("ask-token").onsubmit = (event) => {
-      event.preventDefault();
-      token = $("token").value.trim();
-      sessionStorage.setItem("token", token);
-      $("token").value = "";
-      $("ask-token").hidden = true;
-      resolve();
-    };
-  });
-}
-
-/** Return the description; a 401 asks the user for a token, and goes on with it. */
-async function load() {
-  for (;;) {
-    const headers = token ? { Authorization: `Bearer ${token}` } : {};
-    const answer = await fetch("/openapi.json", { headers, cache: "no-store" });
-    if (answer.status === 401) {
-      await enterToken(token ? "The workers do not know this token." : "A token, please.");
-      continue;
-    }
-    const told = await answer.json();
-    if (!answer.ok) throw new Error(told.detail);
-    return told;
-  }
-}
+import { ask, reason } from "./asking.js";
+import { $ } from "./dom.js";
 
 /** A stream has no end for Swagger UI to wait for: it is not asked from here. */
 const noStreams = () => ({
@@ -42,7 +9,8 @@ const noStreams = () => ({
 });
 
 try {
-  const spec = await load();
+  const spec = await ask("/openapi.json");
+  const token = sessionStorage.getItem("token");
   $("state").textContent = "";
   const ui = SwaggerUIBundle({
     spec,
@@ -53,5 +21,5 @@ try {
     onComplete: () => token && ui.preauthorizeApiKey("token", token),
   });
 } catch (error) {
-  $("state").textContent = `The worker does not answer: ${error.message} Load the page again to ask again.`;
+  $("state").textContent = `The worker does not answer: ${reason(error)} Load the page again to ask again.`;
 }
