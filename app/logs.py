@@ -14,8 +14,10 @@ REPEAT_SECONDS = 30.0
 MOST_KNOWN = 1000
 DIGITS = re.compile(r"\d+")
 
-# They tell of each of their parts that starts and stops.
+# They tell of each step of theirs.
 CHATTY = ("faust", "mode")
+# What a part of theirs begins with, ours among them, that tells of its start or stop.
+PART = "[^"
 
 
 class Repeats(logging.Filter):
@@ -47,6 +49,10 @@ class Repeats(logging.Filter):
         return True
 
 
+def _no_part(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING or not str(record.msg).startswith(PART)
+
+
 def set_up(root: logging.Logger, form: str, worker: str) -> None:
     """Set up the handlers of a worker's log.
 
@@ -58,6 +64,8 @@ def set_up(root: logging.Logger, form: str, worker: str) -> None:
     if root.level > logging.DEBUG:
         for name in CHATTY:
             logging.getLogger(name).setLevel(logging.WARNING)
+        for handler in root.handlers:
+            handler.addFilter(_no_part)
     for handler in root.handlers:
         handler.addFilter(Repeats())
         if form == "json":

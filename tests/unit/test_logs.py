@@ -85,3 +85,15 @@ def test_parts_that_start_and_stop_are_told_when_debugging_only(
     set_up(root, "text", "w1")
     assert chatty.isEnabledFor(logging.WARNING)
     assert chatty.isEnabledFor(logging.INFO) is shown
+
+
+@pytest.mark.parametrize(("level", "shown"), [(logging.INFO, 0), (logging.DEBUG, 1)])
+def test_our_own_parts_are_no_louder_than_theirs(level: int, shown: int) -> None:
+    out = io.StringIO()
+    root = logging.Logger("app.engine.consumer", level)
+    root.addHandler(logging.StreamHandler(out))
+    set_up(root, "text", "w1")
+    root.info("[^--Consumer]: Starting...")
+    root.warning("[^--Consumer]: Crashed")
+    root.info("ready")
+    assert out.getvalue().splitlines()[shown:] == ["[^--Consumer]: Crashed", "ready"]
