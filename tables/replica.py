@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import msgspec
 
 from tables.log import FENCE, POSITION, LogRecord, Position, unpack
-from tables.snapshot import Snapshot
+from tables.snapshot import Glance, Snapshot
 from tables.store import Sizes, Store
 
 logger = logging.getLogger(__name__)
@@ -226,6 +226,10 @@ class Replica:
         """
         rows = self._store.snapshot()
         return Position.decode(rows.get(POSITION)), rows
+
+    def glance(self) -> tuple[Position, Snapshot]:
+        """Return the same for a few reads, before the event loop goes on: it is that which writes."""
+        return Position.decode(self._store.get(POSITION)), Glance(self._store)
 
     def close(self) -> None:
         """Close the rows on disk; they stay."""

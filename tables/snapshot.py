@@ -15,8 +15,17 @@ logger = logging.getLogger(__name__)
 CLOSE_SECONDS = 1.0
 
 
+# What may be read at a glance: each row counts its value and so many bytes more.
+GLANCE_BYTES = 16_384
+ROW_BYTES = 128
+
+
 class ClosedError(Exception):
     """The rows are closed: their partition moves, or the worker ends."""
+
+
+class TooMuchError(Exception):
+    """More is asked for than may be read at a glance."""
 
 
 class Snapshot(Protocol):
@@ -36,6 +45,18 @@ class Snapshot(Protocol):
 
     def close(self) -> None:
         """Let the rows go."""
+        ...
+
+
+class Sorted(Protocol):
+    """Rows that may change."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """Read one row."""
+        ...
+
+    def scan(self, start: bytes, end: bytes) -> Iterable[tuple[bytes, bytes]]:
+        """Read the rows from key `start` up to, not including, `end`, in order."""
         ...
 
 
@@ -197,3 +218,53 @@ class RocksSnapshot:
     def _check(self) -> None:
         if self._all.closing or self._rows is None:
             raise ClosedError
+
+
+class Glance:
+    """A few rows as they are now, for who reads them before anything else can be written; see `Snapshot`.
+
+    It costs a tenth of a snapshot in a thread, which besides must wait for the interpreter's lock.
+
+    Args:
+        rows: the rows.
+    """
+
+    def __init__(self, rows: "Sorted") -> None:
+        self._rows = rows
+        self._left = GLANCE_BYTES
+
+    def get(self, key: bytes) -> bytes | None:
+        """Read one row.
+
+        Raises:
+            TooMuchError: that is more.
+        """
+        value = self._rows.get(key)
+        self._count(value)
+        return value
+
+    def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the rows from key `start` up to, not including, `end`, in order.
+
+        Raises:
+            TooMuchError: that is more.
+        """
+        for key, value in self._rows.scan(start, end):
+            self._count(value)
+            yield key, value
+
+    def last(self, start: bytes, end: bytes) -> tuple[bytes, bytes] | None:  # noqa: ARG002 (see `Snapshot`)
+        """Find no last row: that is no glance.
+
+        Raises:
+            TooMuchError: always.
+        """
+        raise TooMuchError
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    def _count(self, value: bytes | None) -> None:
+        self._left -= ROW_BYTES + len(value or b"")
+        if self._left < 0:
+            raise TooMuchError

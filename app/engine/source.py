@@ -45,7 +45,19 @@ class Progress(Protocol):
         ...
 
 
-class Replica(Protocol):
+class Readable(Protocol):
+    """What queries read; see `tables.replica.Replica`."""
+
+    def snapshot(self) -> tuple[Any, Any]:
+        """Return the position and the rows as of the last commit, to be closed."""
+        ...
+
+    def glance(self) -> tuple[Any, Any]:
+        """Return the same for a few reads, before the event loop goes on."""
+        ...
+
+
+class Replica(Readable, Protocol):
     """A copy of a state log; see `tables.replica.Replica`."""
 
     next: int
@@ -58,16 +70,12 @@ class Replica(Protocol):
         """Apply records of the log; `following` is the offset to go on from."""
         ...
 
-    def snapshot(self) -> tuple[Any, Any]:
-        """Return its position and its rows as they are now; see `tables.replica.Replica`."""
-        ...
-
     def close(self) -> None:
         """Release the copy; it stays on disk."""
         ...
 
 
-class State(Protocol):
+class State(Readable, Protocol):
     """The tables of one source partition.
 
     Attributes:
@@ -100,10 +108,6 @@ class State(Protocol):
 
     def scan_committed(self, start: bytes, end: bytes) -> Iterable[tuple[bytes, bytes]]:
         """Read a range of rows as of the last commit."""
-        ...
-
-    def snapshot(self) -> tuple[Any, Any]:
-        """Return its position and its rows as of the last commit; see `tables.replica.Replica`."""
         ...
 
     def stage(self, changes: Any) -> None:

@@ -4,6 +4,7 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import NamedTuple
 
@@ -222,7 +223,11 @@ def _address(request: web.Request) -> str:
 
     What proxies say of whom they ask for is not believed: anybody can say it.
     """
-    remote = request.remote or "unknown"
+    return _client(request.remote or "unknown")
+
+
+@lru_cache(maxsize=1024)
+def _client(remote: str) -> str:
     try:
         address = ip_address(remote.partition("%")[0])
     except ValueError:

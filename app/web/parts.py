@@ -11,11 +11,14 @@ from rocksdict import DbClosedError
 
 from app.engine.engine import Engine
 from app.engine.partition import Partition
+from app.engine.source import Readable
 from tables.reading import Committed, Recorded
 from tables.snapshot import ClosedError, Rows, Snapshot
 from tables.table import iso
 
 T = TypeVar("T")
+
+MOVING = "Partitions are moving to another worker"
 
 
 class MovingError(Exception):
@@ -71,19 +74,22 @@ def as_of(watermark: float) -> str | None:
     return iso(watermark) if watermark else None
 
 
+Opened = Mapping[TP, tuple[Part, Snapshot]]
+
+
 @dataclass(frozen=True)
 class Held:
     """A copy of a partition that this worker holds.
 
     Attributes:
         tp: the partition.
-        open: returns position and rows.
+        copy: opens position and rows.
         partition: the partition, if this worker surely owns it; None for a copy.
         staleness: seconds that the copy may be behind.
     """
 
     tp: TP
-    open: Callable[[], tuple[Any, Any]]
+    copy: Readable
     partition: Partition | None = None
     staleness: float = 0.0
 
@@ -107,7 +113,7 @@ def owned(engine: Engine, tps: Iterable[TP]) -> list[Held]:
         return []
     partitions = ((tp, engine.partitions.get(tp)) for tp in tps)
     return [
-        Held(tp, partition.state.snapshot, partition)
+        Held(tp, partition.state, partition)
         for tp, partition in partitions
         if partition is not None and partition.tag is not None
     ]
@@ -121,9 +127,9 @@ def copied(engine: Engine, tps: Iterable[TP], max_staleness: float) -> list[Held
     copies = []
     for tp in tps:
         if (copy := engine.standbys.copies.get(tp)) is not None:
-            copies.append(Held(tp, copy.replica.snapshot, staleness=copy.staleness))
+            copies.append(Held(tp, copy.replica, staleness=copy.staleness))
         elif (partition := engine.partitions.get(tp)) is not None and partition.tag is not None:
-            copies.append(Held(tp, partition.state.snapshot, staleness=engine.lease.age))
+            copies.append(Held(tp, partition.state, staleness=engine.lease.age))
     return [copy for copy in copies if copy.staleness <= max_staleness]
 
 
@@ -142,7 +148,24 @@ def check(engine: Engine, held: Iterable[Held]) -> None:
             raise MovingError(f"{one.partition.name} is moving to another worker")
 
 
-def read(url: str, held: Sequence[Held], use: Callable[[Mapping[TP, tuple[Part, Snapshot]]], T]) -> T:
+def glance(url: str, held: Sequence[Held], use: Callable[[Opened], T]) -> T:
+    """Let copies be used as they are now; to be called by the event loop, which writes them.
+
+    Raises:
+        MovingError: one has been closed.
+        TooMuchError: more is read than a pipeline can wait for.
+    """
+    try:
+        opened = {}
+        for one in held:
+            position, rows = one.copy.glance()
+            opened[one.tp] = (one.part(url, position), rows)
+        return use(opened)
+    except DbClosedError:
+        raise MovingError(MOVING) from None
+
+
+def read(url: str, held: Sequence[Held], use: Callable[[Opened], T]) -> T:
     """Open copies, and let them be used; to be called in a thread.
 
     A long scan must not hold up the pipeline. The copies are closed before this returns: a partition that
@@ -155,17 +178,15 @@ def read(url: str, held: Sequence[Held], use: Callable[[Mapping[TP, tuple[Part, 
         try:
             opened = {}
             for one in held:
-                position, rows = one.open()
+                position, rows = one.copy.snapshot()
                 stack.enter_context(closing(rows))
                 opened[one.tp] = (one.part(url, position), rows)
             return use(opened)
         except (ClosedError, DbClosedError):
-            raise MovingError("Partitions are moving to another worker") from None
+            raise MovingError(MOVING) from None
 
 
-def recorded(
-    opened: Mapping[TP, tuple[Part, Snapshot]], ask: Callable[[TP, Committed], object]
-) -> list[Part]:
+def recorded(opened: Opened, ask: Callable[[TP, Committed], object]) -> list[Part]:
     """Ask each partition, and return the rows that it took."""
     parts = []
     for tp, (part, rows) in opened.items():

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -12,16 +13,17 @@ from app.engine.producer import partition_for
 from app.engine.reference import Reference
 from app.web.asking import Asked
 from app.web.gather import PARTITIONS_HEADER, Gather
-from app.web.parts import Held, MovingError, Part, as_of, check, copied, owned, read, recorded
+from app.web.parts import Held, MovingError, Opened, Part, as_of, check, copied, glance, owned, read, recorded
 from app.web.problems import ProblemError
 from tables.questions import ByKey, Question
 from tables.reading import Committed
-from tables.snapshot import Snapshot
+from tables.snapshot import TooMuchError
 from tables.table import CannotAnswerError, Queryable
 
 RETRY = {"Retry-After": "1"}
 
-Opened = Mapping[TP, tuple[Part, Snapshot]]
+# Rows of other workers that the pipeline can wait for.
+FEW_ROWS = 100
 
 
 class Queries:
@@ -187,11 +189,17 @@ class Queries:
         if not held and not others:
             why = "; ".join(dict.fromkeys(missing.values())) or "this worker holds none of them (yet)"
             raise ProblemError(503, f"No partition can be asked now: {why}.", RETRY)
-        return await self._read(held, lambda opened: answer(opened, others)), missing
+        few = sum(len(part.rows) for part in others) <= FEW_ROWS
+        return await self._read(held, lambda opened: answer(opened, others), few=few), missing
 
-    async def _read(self, held: Sequence[Held], use: Callable[[Opened], Any]) -> Any:
+    async def _read(self, held: Sequence[Held], use: Callable[[Opened], Any], *, few: bool = True) -> Any:
         try:
-            answer = await asyncio.to_thread(read, self._engine.url, held, use)
+            answer = None
+            if few:
+                with suppress(TooMuchError):
+                    answer = glance(self._engine.url, held, use)
+            if answer is None:
+                answer = await asyncio.to_thread(read, self._engine.url, held, use)
             check(self._engine, held)
         except MovingError as exc:
             raise ProblemError(503, f"{exc}.", RETRY) from None

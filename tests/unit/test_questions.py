@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from math import floor
@@ -26,6 +27,7 @@ from tables.replica import Changes
 from tables.seen import SeenTable
 from tables.sessions import SessionTable
 from tables.sliding import SlidingTable
+from tables.snapshot import Glance, TooMuchError
 from tables.state import State
 from tables.store import Store
 from tables.table import CannotAnswerError, Range
@@ -308,6 +310,20 @@ async def test_what_a_table_cannot_say_is_said() -> None:
         Top().answer(TABLES["values"](), [])
     with pytest.raises(CannotAnswerError, match="cannot be listed"):
         Keys().answer(TABLES["once"](), [])
+
+
+@pytest.mark.parametrize("name", LISTED)
+async def test_a_glance_answers_as_a_snapshot_does_or_not_at_all(name: str) -> None:
+    events = [Event(KEYS[n % 7], n * 5.5, n % 9 + 1) for n in range(300)]
+    table, store = TABLES[name](), MemoryStore({})
+    position, rows = await filled(name, table, events, store)
+    answered = 0
+    for question in [ByKey(key) for key in [*KEYS, "none"]] + [Keys(), Keys("/none")]:
+        wanted = question.answer(table, [Committed(0, position.watermark, rows)])
+        with suppress(TooMuchError):
+            assert question.answer(table, [Committed(0, position.watermark, Glance(store))]) == wanted
+            answered += 1
+    assert answered >= len(KEYS)
 
 
 @pytest.mark.parametrize("name", LISTED)

@@ -11,6 +11,7 @@ import httpx
 import msgspec
 import pytest
 from faust.types import TP
+from rocksdict import DbClosedError
 
 from app.engine.peers import Lease, Peer, Peers, now
 from app.engine.producer import partition_for
@@ -19,7 +20,7 @@ from app.web.asking import about_key, about_table, about_tables
 from app.web.gather import PARTITIONS_HEADER, Gather
 from app.web.problems import ProblemError
 from app.web.queries import Queries
-from tables.snapshot import ClosedError
+from tables.snapshot import ClosedError, TooMuchError
 from tests.unit.test_questions import TABLES, Event, filled
 
 TOPIC = "s"
@@ -34,9 +35,16 @@ class Copy(SimpleNamespace):
             raise ClosedError
         return self.rows
 
+    def glance(self) -> Any:
+        if not self.few:
+            raise TooMuchError
+        if self.closed:
+            raise DbClosedError
+        return self.rows
+
 
 def copy(rows: Any, **more: Any) -> Copy:
-    made = Copy(rows=rows, closed=False, tag=1, name="s/n", staleness=0.0, **more)
+    made = Copy(rows=rows, closed=False, tag=1, name="s/n", staleness=0.0, few=True, **more)
     made.state = made.replica = made
     return made
 
@@ -70,6 +78,16 @@ class Group:
             )
             client = httpx.AsyncClient(transport=httpx.MockTransport(self.answer))
             self.queries[url] = Queries(engine, Gather(engine, lambda client=client: client))  # type: ignore[arg-type] # a part of one
+
+    def copies(self) -> list[Copy]:
+        """Return all that the workers hold."""
+        engines = self.engines.values()
+        return [
+            one
+            for engine in engines
+            for held in (engine.partitions, engine.standbys.copies)
+            for one in held.values()
+        ]
 
     async def answer(self, request: httpx.Request) -> httpx.Response:
         """Be the web server of a worker, for the others."""
@@ -115,15 +133,17 @@ def made(request: pytest.FixtureRequest) -> Group:
     return make(request.param, keyed=False)
 
 
-@pytest.fixture
-def group(made: Group) -> Iterator[Group]:
+@pytest.fixture(params=[True, False], ids=["at a glance", "in a thread"])
+def group(made: Group, request: pytest.FixtureRequest) -> Iterator[Group]:
     made.asked.clear()
+    for one in made.copies():
+        one.few = request.param
     yield made
     made.down.clear()
     for engine in made.engines.values():
         engine.lease.renew(now(), 60)
-        for one in [*engine.partitions.values(), *engine.standbys.copies.values()]:
-            one.closed, one.tag, one.staleness = False, 1, 0.0
+    for one in made.copies():
+        one.closed, one.tag, one.staleness = False, 1, 0.0
 
 
 @pytest.fixture(scope="module")
@@ -253,7 +273,7 @@ async def test_a_lease_that_ends_while_rows_are_read(group: Group) -> None:
         engine.lease._until = -math.inf
         return rows.rows
 
-    rows.state = SimpleNamespace(snapshot=late)
+    rows.state = SimpleNamespace(snapshot=late, glance=late if rows.few else rows.glance)
     try:
         with pytest.raises(ProblemError) as caught:
             await group.ask("/tables/t?local=true")

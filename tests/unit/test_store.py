@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tables.snapshot import ClosedError
+from tables.snapshot import GLANCE_BYTES, ROW_BYTES, ClosedError, Glance, TooMuchError
 from tables.store import Store
 
 ROWS = 60_000
@@ -128,3 +128,21 @@ def test_a_database_is_closed_when_nobody_reads_it_any_more(tmp_path: Path) -> N
     assert again.get(b"row000000") == b""
     again.close()
     reader.join()
+
+
+def test_a_glance_is_at_a_few_rows(tmp_path: Path) -> None:
+    store = Store(tmp_path / "s")
+    most = GLANCE_BYTES // ROW_BYTES
+    store.write({b"row%06d" % n: b"" for n in range(most + 1)})
+    store.write({b"large": bytes(GLANCE_BYTES - ROW_BYTES), b"larger": bytes(GLANCE_BYTES)})
+    assert [key for key, _ in Glance(store).scan(b"row", b"row%06d" % most)][-1] == b"row%06d" % (most - 1)
+    with pytest.raises(TooMuchError):
+        list(Glance(store).scan(b"row", b"rox"))
+    assert Glance(store).get(b"large") == store.get(b"large")
+    with pytest.raises(TooMuchError):
+        Glance(store).get(b"larger")
+    rows = Glance(store)
+    assert [rows.get(b"none") for _ in range(most)] == [None] * most  # a look-up costs, whatever it finds
+    with pytest.raises(TooMuchError):
+        rows.get(b"none")
+    store.close()
