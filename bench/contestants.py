@@ -222,5 +222,8 @@ CONTESTANTS: Mapping[str, Sequence[Contestant]] = {
     # It puts an event into each of sixty windows.
     "hopping": windows("hopping", slow=True),
     "sessions": windows("sessions"),
+    # What the one costs beside the other, where a window that closes holds more than one new event.
+    "tumbling-dense": windows("tumbling")[:1],
+    "hopping-dense": windows("hopping")[:1],
 }
 """By workload, in the order of the table."""

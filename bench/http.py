@@ -6,20 +6,24 @@ import subprocess
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from urllib.parse import quote
 
 import click
 import orjson
 
+from bench.asked import TURNS, WARM_SECONDS, Cost, cost
 from bench.command import Bench, bench, helpers, leave, table, verdict, workload
 from bench.feed import Feed, Feeder
 from bench.lag import RISE_SECONDS, Lag, lag
-from bench.load import check, drain, load
+from bench.load import check, drain, fill, load
 from bench.service import Service
 from bench.worker import BenchError
 
 KEYS = 500
+# More events than a worker drains in the time, so that it is not done before.
+SPARE = 1.5
 WRK_SECONDS = 30  # beyond the time that it is given
 # wrk asks for the lines of a file in turn, and tells what came of it as JSON.
 SCRIPT = """
@@ -78,7 +82,7 @@ class Row:
 @click.command()
 @click.option("--capacity-events", type=click.IntRange(10_000), default=1_000_000, show_default=True)
 @click.option(
-    "--share", type=click.IntRange(0, 100), default=50, show_default=True, help="Load, % of capacity."
+    "--share", type=click.IntRange(1, 100), default=50, show_default=True, help="Load, % of capacity."
 )
 @click.option("--connections", default="1,4,16", show_default=True, help="Numbers of connections.")
 @click.option("--warm-seconds", type=click.IntRange(1), default=5, show_default=True)
@@ -101,7 +105,9 @@ def main(
         rate, rows, problems = asyncio.run(
             _measure(on, capacity_events, share / 100, numbers, warm_seconds, seconds, seed)
         )
-        _publish(on, rate, share / 100, rows, problems, seconds, seed)
+        drained, more = asyncio.run(_cost(on, rate / share * 100, max(numbers), seconds, seed))
+        problems += more
+        _publish(on, rate, share / 100, rows, drained, max(numbers), problems, seconds, seed)
     leave(problems)
 
 
@@ -168,6 +174,26 @@ async def _row(
     return Row(name, connections, answers, found, cpu / seconds)
 
 
+async def _cost(
+    on: Bench, capacity: float, connections: int, seconds: int, seed: int
+) -> tuple[Cost, list[str]]:
+    click.echo("while it drains as fast as it can: ", nl=False, err=True)
+    count = int(capacity * (WARM_SECONDS + 2 * TURNS * (seconds + 1)) * SPARE)
+    async with Service(on.kafka, on.folder / "cost") as service:
+        expected = await fill(service, count, seed, capacity)
+        keys = [f"/tables/seen/{quote(key)}\n" for key in islice(expected.ids, KEYS)]
+        await asyncio.to_thread((on.folder / "paths").write_text, "".join(keys))
+        service.start()
+        await service.ready()
+
+        def ask() -> int:
+            return int(_ask(service.urls[0], on.folder, connections, seconds).rate * seconds)
+
+        found = await cost(service, count, seconds, ask)
+        click.echo(f"{found.alone.rate:,.0f}/s, asked {found.asked.rate:,.0f}/s", err=True)
+        return found, await check(service, expected)
+
+
 def _write(path: Path, name: str, feed: Feed, feeder: Feeder) -> None:
     """Write the paths to ask for, one a line."""
     if name == "seen":
@@ -200,11 +226,23 @@ def _ask(url: str, folder: Path, connections: int, seconds: int) -> Answers:
     )
 
 
+def _told(found: Cost, connections: int) -> str:
+    return (
+        f"While it drains as fast as it can, the worker does {found.alone.rate:,.0f} events/s unasked, and "
+        f"{found.asked.rate:,.0f} while wrk asks for `seen` with {connections} connections, and gets "
+        f"{found.requests / found.asked.seconds:,.0f} answers a second: {found.fall:.0%} less. By the CPU "
+        f"time of the answers ({1000 * found.each:.2f} ms each, where the worker does nothing else), and by "
+        f"what the worker gets of the cores beside wrk, it would be {found.explained:.0%}."
+    )
+
+
 def _publish(
     on: Bench,
     rate: float,
     share: float,
     rows: Sequence[Row],
+    drained: Cost,
+    connections: int,
     problems: Sequence[str],
     seconds: float,
     seed: int,
@@ -227,7 +265,13 @@ def _publish(
         )
     on.publish(
         "Views of one worker under load",
-        [*table(cells), "", *verdict(problems)],
+        [
+            *table(cells),
+            "",
+            _told(drained, connections),
+            "",
+            *verdict(problems),
+        ],
         [
             f"load: {rate:,.0f} events/s, {share:.0%} of what one worker has drained from a prefilled topic "
             "just before; the sender does not wait for the worker",

@@ -29,7 +29,7 @@ TARGETS = (
     ("plain", "rate", 50),
 )
 # What a job may at most cost Millrace, as a multiple of another's in the same run.
-LIMITS = (("hopping", "tumbling", 2),)
+LIMITS = (("hopping", "tumbling", 2), ("hopping-dense", "tumbling-dense", 2))
 WORDS = {"rate": "events/s", "cpu_rate": "events per CPU-second"}
 
 Results = Mapping[Contestant, Sequence[Result]]

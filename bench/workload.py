@@ -105,27 +105,34 @@ ADS = Workload(
 )
 
 
-def _windows(kind: str, cut: windows.Cut, lengths: str) -> Workload:
+def _windows(
+    kind: str, cut: windows.Cut, lengths: str, *, suffix: str = "", keys: int = measures.KEYS
+) -> Workload:
     return Workload(
-        name=kind,
+        name=kind + suffix,
         app=f"bench.windows.{kind}",
         source="windows.raw",
         output="windows.results",
         others=("windows.dead-letters", "windows.late"),
-        events=measures.events,
+        events=partial(measures.events, keys=keys),
         expected=partial(windows.Expected, cut),
         facts=(
-            f"made up, {measures.RATE:,} a second of event time, {measures.KEYS:,} keys, up to "
+            f"made up, {measures.RATE:,} a second of event time, {keys:,} keys, up to "
             f"{GRACE} out of order; {lengths}, grace {GRACE}"
         ),
         checked="number, sum, least and largest value of each window that has closed, and of no other",
     )
 
 
+_tumbling = partial(_windows, "tumbling", windows.tumbling, f"windows of {SIZE}")
+_hopping = partial(_windows, "hopping", windows.hopping, f"windows of {SIZE} every {STEP}")
+
 WINDOWS = (
-    _windows("tumbling", windows.tumbling, f"windows of {SIZE}"),
-    _windows("hopping", windows.hopping, f"windows of {SIZE} every {STEP}"),
+    _tumbling(),
+    _hopping(),
     _windows("sessions", windows.sessions, f"gaps of {GAP}"),
+    _tumbling(suffix="-dense", keys=measures.DENSE_KEYS),
+    _hopping(suffix="-dense", keys=measures.DENSE_KEYS),
 )
 
 WORKLOADS = {workload.name: workload for workload in (ACTIVITY, ADS, *WINDOWS)}
