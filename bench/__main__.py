@@ -82,7 +82,7 @@ def main(
         results = asyncio.run(_contest(counts, repeat, seed, work))
         date = f"{work.began:%Y-%m-%d %H:%M} UTC"
         texts = [
-            report(found, Run(WORKLOADS[name], seed, work.kind, work.load, date))
+            report(found, Run(WORKLOADS[name], seed, work.kind, work.ran_on, date))
             for name, found in results.items()
         ]
         work.write("\n\n".join([*texts, *costs(results)]))

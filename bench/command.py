@@ -22,6 +22,7 @@ from app.admin import TopicError
 from app.kafka import KafkaUnavailable
 from app.sources.batches import SendError
 from bench.contestants import MILLRACE_PACKAGES
+from bench.cores import stolen_seconds
 from bench.expected import WORKLOAD
 from bench.kafka import kafka_of
 from bench.worker import BenchError
@@ -45,6 +46,7 @@ class Bench:
         name: of the files in bench/results, without their endings.
         began: when.
         load: the machine's load average of the minute before.
+        stolen: CPU seconds that other machines had been given in place of this one.
     """
 
     kafka: str
@@ -53,6 +55,14 @@ class Bench:
     name: str
     began: datetime
     load: float
+    stolen: float
+
+    @property
+    def ran_on(self) -> str:
+        """The machine, and what else it had to do, in a line."""
+        seconds = (datetime.now(UTC) - self.began).total_seconds()
+        taken = (stolen_seconds() - self.stolen) / seconds
+        return f"{machine()}; load {self.load:.1f} before, {taken:.2f} cores stolen by its host meanwhile"
 
     def publish(self, title: str, body: Sequence[str], conditions: Sequence[str]) -> None:
         """Print the result as Markdown, and write it to bench/results.
@@ -67,7 +77,7 @@ class Bench:
             "",
             *body,
             "",
-            f"- machine: {machine()}; load {self.load:.1f} before",
+            f"- machine: {self.ran_on}",
             f"- versions: Python {platform.python_version()}, Kafka {self.kind}, {MILLRACE_PACKAGES()}",
             *(f"- {line}" for line in conditions),
         ]
@@ -101,14 +111,14 @@ def bench(name: str) -> Iterator[Bench]:
     # It tells of what it tries again; what it gives up is raised.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    began, load = datetime.now(UTC), os.getloadavg()[0]
+    began, load, stolen = datetime.now(UTC), os.getloadavg()[0], stolen_seconds()
     try:
         with (
             tempfile.TemporaryDirectory(prefix="millrace-bench-") as folder,
             kafka_of(folder) as (kafka, kind),
             tempfile.TemporaryDirectory(dir=folder) as data,
         ):
-            yield Bench(kafka, kind, Path(data), name, began, load)
+            yield Bench(kafka, kind, Path(data), name, began, load, stolen)
     except TimeoutError:
         raise click.ClickException("Kafka did not answer in time.") from None
     except (BenchError, KafkaError, KafkaUnavailable, SendError, TopicError) as exc:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from bench.command import machine, table
+from bench.command import table
 from bench.contest import Result
 from bench.contestants import Contestant
 from bench.worker import BenchError
@@ -43,14 +43,14 @@ class Run:
         workload: what was drained.
         seed: of the events.
         kafka: which Kafka it was.
-        load: the machine's load average of the minute before.
+        machine: what it ran on, in a line.
         date: when it began.
     """
 
     workload: Workload
     seed: int
     kafka: str
-    load: float
+    machine: str
     date: str
 
 
@@ -133,7 +133,7 @@ def _conditions(results: Results, run: Run) -> list[str]:
         if one.slow
     ]
     return [
-        f"- machine: {machine()}; load {run.load:.1f} before",
+        f"- machine: {run.machine}",
         f"- versions: Python {platform.python_version()}, Kafka {run.kafka}",
         *(f"  - {one.name}: {_versions(one)}" for one in results),
         f"- events: {run.workload.facts}; seed {run.seed}{''.join(slow)}",

@@ -59,8 +59,11 @@ class Worker:
     def thread_seconds(self, name: str) -> float:
         """CPU time so far of its threads whose names begin with `name`."""
         self.check()
-        names = [task for task in self._proc.glob("task/*") if (task / "comm").read_text().startswith(name)]
-        return sum(map(_ticks, names)) / os.sysconf("SC_CLK_TCK")
+        ticks = 0
+        for task in self._proc.glob("task/*"):
+            with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+                ticks += _ticks(task) if (task / "comm").read_text().startswith(name) else 0
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def peak_rss(self) -> int:
         """The largest part of memory that it and its children have held, each by itself, in bytes."""
@@ -91,8 +94,9 @@ class Worker:
 def _descendants(proc: Path) -> list[int]:
     pids = []
     for children in proc.glob("task/*/children"):
-        for pid in map(int, children.read_text().split()):
-            pids += [pid, *_descendants(Path("/proc", str(pid)))]
+        with suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended
+            for pid in map(int, children.read_text().split()):
+                pids += [pid, *_descendants(Path("/proc", str(pid)))]
     return pids
 
 

@@ -53,7 +53,9 @@ def test_a_wrong_output_voids_a_contestant_and_is_said():
     ours, streams, *_ = [replace(one, versions=str) for one in CONTESTANTS["activity"]]
     good = Result(1000, 200.0, 300.0, 200.0, 300.0, 2**20, [])
     bad = Result(1000, 100.0, 100.0, 100.0, 100.0, 2**20, ["page views: 1 in all, expected 2"])
-    text = report({ours: [good], streams: [bad]}, Run(WORKLOADS["activity"], 1, "4.1.0", 0.0, "today"))
+    text = report(
+        {ours: [good], streams: [bad]}, Run(WORKLOADS["activity"], 1, "4.1.0", "a machine", "today")
+    )
     row = next(line for line in text.splitlines() if line.startswith("| Kafka Streams"))
     assert row.count("void") == 5
     assert f"VOID: {streams.name}: page views: 1 in all, expected 2" in text
@@ -74,7 +76,7 @@ def test_a_job_that_costs_too_much_is_said(rate, above):
 def test_the_size_of_a_state_is_told_by_its_rows():
     ours, *_ = [replace(one, versions=str) for one in CONTESTANTS["tumbling"]]
     result = Result(1000, 200.0, 300.0, 200.0, 300.0, 2**20, [], Size(1000, 50_000, 120_000))
-    text = report({ours: [result]}, Run(WORKLOADS["tumbling"], 1, "4.1.0", 0.0, "today"))
+    text = report({ours: [result]}, Run(WORKLOADS["tumbling"], 1, "4.1.0", "a machine", "today"))
     assert "  - Millrace: 50 and 120, 1,000 of them" in text
 
 
