@@ -14,7 +14,6 @@ logger = logging.getLogger(__name__)
 # Readers notice at their next row that the rows are being closed.
 CLOSE_SECONDS = 1.0
 
-
 # What may be read at a glance: each row counts its value and so many bytes more.
 GLANCE_BYTES = 16_384
 ROW_BYTES = 128
@@ -223,13 +222,13 @@ class RocksSnapshot:
 class Glance:
     """A few rows as they are now, for who reads them before anything else can be written; see `Snapshot`.
 
-    It costs a tenth of a snapshot in a thread, which besides must wait for the interpreter's lock.
+    It needs neither a snapshot nor a thread, which would have to wait for the interpreter's lock.
 
     Args:
         rows: the rows.
     """
 
-    def __init__(self, rows: "Sorted") -> None:
+    def __init__(self, rows: Sorted) -> None:
         self._rows = rows
         self._left = GLANCE_BYTES
 

@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from rocksdict import DbClosedError
 
 from tables.snapshot import GLANCE_BYTES, ROW_BYTES, ClosedError, Glance, TooMuchError
 from tables.store import Store
@@ -146,3 +147,6 @@ def test_a_glance_is_at_a_few_rows(tmp_path: Path) -> None:
     with pytest.raises(TooMuchError):
         rows.get(b"none")
     store.close()
+    for read in (Glance(store).get, lambda key: list(Glance(store).scan(key, b"z"))):
+        with pytest.raises(DbClosedError):  # what a partition that moves away leaves
+            read(b"row000000")
