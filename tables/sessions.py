@@ -4,6 +4,7 @@ A session grows with each event that lies within the gap of one of its own, and 
 one. It closes when the partition's watermark has passed its last event by the gap and the table's *grace*.
 """
 
+import math
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
@@ -24,6 +25,7 @@ V = TypeVar("V")
 
 # Of times, which are not negative: sorted as bytes they are sorted as numbers.
 _TIME = struct.Struct(">d")
+_SPAN = struct.Struct(">dd")
 
 
 class Session(NamedTuple):
@@ -80,7 +82,7 @@ class SessionTable(Generic[A, V]):
         self.open_seconds = self.gap + self.grace
         kept: Any = value.type
         self._decode_open = msgspec.msgpack.Decoder(list[tuple[float, float, kept]]).decode
-        self._decode_closed = msgspec.msgpack.Decoder(tuple[float, kept]).decode
+        self._decode_closed = msgspec.msgpack.Decoder(kept).decode
         self._open = f"{name}\0o".encode()
         self._closed = f"{name}\0c".encode()
         self.late_key = f"{name}\0l".encode()
@@ -112,9 +114,13 @@ class SessionTable(Generic[A, V]):
         """Return the key of the row of a key's open sessions."""
         return self._open + key.encode()
 
-    def closed_key(self, key: str, start: float) -> bytes:
-        """Return the key of a closed session's row."""
-        return b"%s%s\0%s" % (self._closed, key.encode(), _TIME.pack(start))
+    def closed_key(self, key: str, start: float, end: float) -> bytes:
+        """Return the key of a closed session's row.
+
+        An event that is too late for a session of its own may belong to a later one that is still open, which
+        then begins where an earlier one did that has closed. It ends later.
+        """
+        return b"%s%s\0%s" % (self._closed, key.encode(), _SPAN.pack(start, end))
 
     def check_key(self, at: float, key: str = "") -> bytes:
         """Return the key of the row that says: look at a key's open sessions when `at` has passed."""
@@ -149,7 +155,7 @@ class SessionTable(Generic[A, V]):
             for span in self.spans(value):
                 changes.derived[self.check_key(span.end) + name] = b""
         elif key.startswith(self._closed):
-            end, _ = self._decode_closed(value)
+            _, end = _SPAN.unpack_from(key, len(key) - _SPAN.size)
             changes.derived[self.expiry_key(end, key)] = b""
 
     def info(self, readers: Sequence[Reader]) -> dict[str, Any]:
@@ -183,13 +189,13 @@ class SessionTable(Generic[A, V]):
     def keys(self, reader: Committed, prefix: str, after: str | None) -> Iterator[str]:
         """Yield a partition's keys that begin with `prefix`, those behind `after`, in order."""
         scan = reader.scan_committed
-        closed = keys_of_places(scan, self._closed, prefix, after, last=_TIME.pack(LATEST))
+        closed = keys_of_places(scan, self._closed, prefix, after, last=_SPAN.pack(LATEST, LATEST))
         opened = (key for key, _ in keys_of_rows(scan, self._open, prefix, after))
         return (key for key, _ in groupby(merge(closed, opened)))
 
     def newest(self, readers: Sequence[Committed], key: str) -> dict[str, Any] | None:
         """Return the session of a key that began last; None if it has none."""
-        first, last = self.closed_key(key, 0.0), self.closed_key(key, LATEST)
+        first, last = self.closed_key(key, 0.0, 0.0), self.closed_key(key, LATEST, LATEST)
         found = []
         for reader in readers:
             sessions = [(span, True) for span in self.spans(reader.get_committed(self.open_key(key)))]
@@ -206,7 +212,7 @@ class SessionTable(Generic[A, V]):
 
     def stored(self, reader: Reader, key: str) -> Iterator[tuple[_Span[A], bool]]:
         """Yield a key's committed sessions, and whether they are open."""
-        first, last = self.closed_key(key, 0.0), self.closed_key(key, float("inf"))
+        first, last = self.closed_key(key, 0.0, 0.0), self.closed_key(key, math.inf, math.inf)
         for row, raw in reader.scan_committed(first, last):
             if len(row) == len(first):  # not of another key that begins with this one and a zero byte
                 yield self._closed_span(row, raw), False
@@ -214,9 +220,8 @@ class SessionTable(Generic[A, V]):
             yield span, True
 
     def _closed_span(self, row: bytes, raw: bytes) -> _Span[A]:
-        (start,) = _TIME.unpack_from(row, len(row) - _TIME.size)
-        end, total = self._decode_closed(raw)
-        return _Span(start, end, total)
+        start, end = _SPAN.unpack_from(row, len(row) - _SPAN.size)
+        return _Span(start, end, self._decode_closed(raw))
 
 
 def _shown(start: float, end: float, is_open: bool, partition: int, result: dict[str, Any]) -> dict[str, Any]:
@@ -331,8 +336,8 @@ class Sessions(Generic[A, V]):
                 self._changed(Session(name, span.start, span.end, table.value.result(span.total)))
         for at, name, span in sorted(final, key=lambda item: (item[0], item[1], item[2].start)):
             if table.keep != 0:
-                row = table.closed_key(name, span.start)
-                changes.rows[row] = raw = msgspec.msgpack.encode((span.end, span.total))
+                row = table.closed_key(name, span.start, span.end)
+                changes.rows[row] = raw = msgspec.msgpack.encode(span.total)
                 table.derive(row, raw, changes)
             if self._closed is not None:
                 out.passed(at)
