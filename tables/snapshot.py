@@ -27,8 +27,8 @@ class TooMuchError(Exception):
     """More is asked for than may be read at a glance."""
 
 
-class Snapshot(Protocol):
-    """Rows that do not change. Whoever has them must close them."""
+class Sorted(Protocol):
+    """Rows, sorted by key."""
 
     def get(self, key: bytes) -> bytes | None:
         """Read one row."""
@@ -37,6 +37,10 @@ class Snapshot(Protocol):
     def scan(self, start: bytes, end: bytes) -> Iterable[tuple[bytes, bytes]]:
         """Read the rows from key `start` up to, not including, `end`, in order."""
         ...
+
+
+class Snapshot(Sorted, Protocol):
+    """Rows that do not change. Whoever has them must close them."""
 
     def last(self, start: bytes, end: bytes) -> tuple[bytes, bytes] | None:
         """Read the last of these rows; None if there is none."""
@@ -44,18 +48,6 @@ class Snapshot(Protocol):
 
     def close(self) -> None:
         """Let the rows go."""
-        ...
-
-
-class Sorted(Protocol):
-    """Rows that may change."""
-
-    def get(self, key: bytes) -> bytes | None:
-        """Read one row."""
-        ...
-
-    def scan(self, start: bytes, end: bytes) -> Iterable[tuple[bytes, bytes]]:
-        """Read the rows from key `start` up to, not including, `end`, in order."""
         ...
 
 

@@ -18,8 +18,6 @@ from tables.table import iso
 
 T = TypeVar("T")
 
-MOVING = "Partitions are moving to another worker"
-
 
 class MovingError(Exception):
     """A partition that was here is not surely here any more."""
@@ -148,42 +146,32 @@ def check(engine: Engine, held: Iterable[Held]) -> None:
             raise MovingError(f"{one.partition.name} is moving to another worker")
 
 
-def glance(url: str, held: Sequence[Held], use: Callable[[Opened], T]) -> T:
-    """Let copies be used as they are now; to be called by the event loop, which writes them.
+def read(url: str, held: Sequence[Held], use: Callable[[Opened], T], *, glance: bool = False) -> T:
+    """Open copies, and let them be used.
 
-    Raises:
-        MovingError: one has been closed.
-        TooMuchError: more is read than a pipeline can wait for.
-    """
-    try:
-        opened = {}
-        for one in held:
-            position, rows = one.copy.glance()
-            opened[one.tp] = (one.part(url, position), rows)
-        return use(opened)
-    except DbClosedError:
-        raise MovingError(MOVING) from None
+    A long scan must not hold up the pipeline: it is for a thread. The copies are closed before this returns:
+    a partition that moves waits for that.
 
-
-def read(url: str, held: Sequence[Held], use: Callable[[Opened], T]) -> T:
-    """Open copies, and let them be used; to be called in a thread.
-
-    A long scan must not hold up the pipeline. The copies are closed before this returns: a partition that
-    moves waits for that.
+    Args:
+        url: of this worker.
+        held: the copies.
+        use: what for.
+        glance: whether it is called by the event loop, which writes the rows: it may read a few as they are.
 
     Raises:
         MovingError: one is being closed.
+        TooMuchError: those are more than a few.
     """
     with ExitStack() as stack:
         try:
             opened = {}
             for one in held:
-                position, rows = one.copy.snapshot()
+                position, rows = one.copy.glance() if glance else one.copy.snapshot()
                 stack.enter_context(closing(rows))
                 opened[one.tp] = (one.part(url, position), rows)
             return use(opened)
         except (ClosedError, DbClosedError):
-            raise MovingError(MOVING) from None
+            raise MovingError("Partitions are moving to another worker") from None
 
 
 def recorded(opened: Opened, ask: Callable[[TP, Committed], object]) -> list[Part]:

@@ -13,7 +13,7 @@ from app.engine.producer import partition_for
 from app.engine.reference import Reference
 from app.web.asking import Asked
 from app.web.gather import PARTITIONS_HEADER, Gather
-from app.web.parts import Held, MovingError, Opened, Part, as_of, check, copied, glance, owned, read, recorded
+from app.web.parts import Held, MovingError, Opened, Part, as_of, check, copied, owned, read, recorded
 from app.web.problems import ProblemError
 from tables.questions import ByKey, Question
 from tables.reading import Committed
@@ -197,7 +197,7 @@ class Queries:
             answer = None
             if few:
                 with suppress(TooMuchError):
-                    answer = glance(self._engine.url, held, use)
+                    answer = read(self._engine.url, held, use, glance=True)
             if answer is None:
                 answer = await asyncio.to_thread(read, self._engine.url, held, use)
             check(self._engine, held)
