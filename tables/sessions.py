@@ -84,7 +84,8 @@ class SessionTable(Generic[A, V]):
         self._decode_open = msgspec.msgpack.Decoder(list[tuple[float, float, kept]]).decode
         self._decode_closed = msgspec.msgpack.Decoder(kept).decode
         self._open = f"{name}\0o".encode()
-        self._closed = f"{name}\0c".encode()
+        # Not "c": under that an older format has been kept, whose rows must not be taken for these.
+        self._closed = f"{name}\0s".encode()
         self.late_key = f"{name}\0l".encode()
         self.late = LateEvents(name, self.late_key)
         # Rows that find what is due: open sessions by a time not after their end, closed ones by their end.
