@@ -64,7 +64,7 @@ bench-full: $(SETUP) ## the same with all peers and both workloads, medians of t
 	@$(BIN)/python -m bench --every --workload activity --workload ads --repeat 3 --events 1000000 --slow-events 40000
 
 bench-windows: $(SETUP) ## each kind of window that closes, beside Kafka Streams (half an hour)
-	@$(BIN)/python -m bench --workload tumbling --workload hopping --workload sessions --workload tumbling-dense --workload hopping-dense --repeat 3 --events 400000
+	@$(BIN)/python -m bench --workload tumbling --workload hopping --workload sessions --workload tumbling-dense --workload hopping-dense --repeat 3 --events 500000
 
 bench-state: $(SETUP) ## restore rate of a state log
 	@$(BIN)/python -m bench.restore

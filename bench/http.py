@@ -48,11 +48,13 @@ class Answers:
     """What came of asking.
 
     Attributes:
+        count: number of requests.
         rate: requests a second.
         p50, p99, most: latencies in milliseconds.
         errors: number of answers that were none, or not 2xx.
     """
 
+    count: int
     rate: float
     p50: float
     p99: float
@@ -187,7 +189,10 @@ async def _cost(
         await service.ready()
 
         def ask() -> int:
-            return int(_ask(service.urls[0], on.folder, connections, seconds).rate * seconds)
+            answers = _ask(service.urls[0], on.folder, connections, seconds)
+            if answers.errors:
+                raise BenchError(f"{answers.errors:,} of {answers.count:,} requests to seen failed")
+            return answers.count
 
         found = await cost(service, count, seconds, ask)
         click.echo(f"{found.alone.rate:,.0f}/s, asked {found.asked.rate:,.0f}/s", err=True)
@@ -218,6 +223,7 @@ def _ask(url: str, folder: Path, connections: int, seconds: int) -> Answers:
     except orjson.JSONDecodeError:
         raise BenchError(f"wrk failed: {done.stdout}{done.stderr}") from None
     return Answers(
+        told["requests"],
         told["requests"] / told["micros"] * 1e6,
         told["p50"] / 1000,
         told["p99"] / 1000,
