@@ -14,6 +14,8 @@ REPEAT_SECONDS = 30.0
 MOST_KNOWN = 1000
 DIGITS = re.compile(r"\d+")
 
+# Whose errors tell what a partition has lost: each is said.
+OWNERS = ("app.engine.", "tables.")
 # They tell of each step of theirs.
 CHATTY = ("faust", "mode")
 # What a part of theirs begins with, ours among them, that tells of its start or stop.
@@ -32,7 +34,7 @@ class Repeats(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether the record is to be said."""
-        if not logging.WARNING <= record.levelno < logging.CRITICAL:
+        if not logging.WARNING <= record.levelno < logging.CRITICAL or _is_a_loss(record):
             return True
         said = record.getMessage()
         key = (record.name, record.levelno, DIGITS.sub("", said))
@@ -47,6 +49,10 @@ class Repeats(logging.Filter):
         if held:
             record.msg, record.args = f"{said} (and {held} times since this was said last)", ()
         return True
+
+
+def _is_a_loss(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.ERROR and record.name.startswith(OWNERS)
 
 
 def _no_part(record: logging.LogRecord) -> bool:

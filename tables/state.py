@@ -3,7 +3,7 @@
 import logging
 import time
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +19,11 @@ FIRST_ROW = TOPIC + b"\1"
 RESEND_BYTES = 2 << 20
 # A flush to disk at the end of a restore is worth it from about here on.
 BULK_RECORDS = 100_000
+# Of the rows that were written last, so many are kept, each of at most so many bytes.
+RECENT_ROWS = 10_000
+RECENT_BYTES = 64
+
+_UNKNOWN: Any = object()
 
 
 class FencedError(Exception):
@@ -63,6 +68,7 @@ class State(Replica):
         super().__init__(log.topic_id, store, tables)
         self._log = log
         self._staged: list[_Staged] = []
+        self._recent: dict[bytes, Any] = {}
         self.cache: dict[bytes, Any] = {}
         self.epoch = -1
 
@@ -72,6 +78,7 @@ class State(Replica):
         What was staged and not committed is dropped.
         """
         self._staged.clear()
+        self._recent.clear()
         self.cache.clear()
         self.epoch = await self._log.append([Entry(FENCE, b"", [])])
         start = await self._log.start()
@@ -122,7 +129,11 @@ class State(Replica):
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """Read rows as they are after all that was staged; None stands for one that is not there."""
-        found = self._store.get_many(keys)
+        recent = self._recent
+        found = [recent.get(key, _UNKNOWN) for key in keys]
+        if unknown := [i for i, row in enumerate(found) if row is _UNKNOWN]:
+            for i, row in zip(unknown, self._store.get_many([keys[i] for i in unknown]), strict=True):
+                found[i] = row
         for staged in self._staged:
             for changed in (staged.changes.rows, staged.changes.derived):
                 if changed:
@@ -159,6 +170,7 @@ class State(Replica):
         base = await self._log.append([entry(epoch, key, value) for key, value in rows.items()])
         if base != self.next:
             # Somebody wrote between our commits: a new owner, or a worker that does not know that it lost.
+            self._recent.clear()
             await self._read(base)
             if self._fence > epoch:
                 raise FencedError(f"a fence with epoch {self._fence} stands after ours ({epoch})")
@@ -169,9 +181,20 @@ class State(Replica):
         self._fence, self._written = epoch, time.time()
         rows[LOG] = self._pack_log()
         self._store.write(rows, changes.derived, changes.ranges)
+        self._remember(changes.rows)
         self.position = position
         if self._resend:
             await self.commit(Changes(), position)
+
+    def _remember(self, rows: Mapping[bytes, bytes | None]) -> None:
+        """Keep small rows that were written: counts change again and again, and RocksDB is slow to ask."""
+        if len(self._recent) > RECENT_ROWS:
+            self._recent.clear()
+        for key, value in rows.items():
+            if value is None or len(value) <= RECENT_BYTES:
+                self._recent[key] = value
+            else:
+                self._recent.pop(key, None)
 
     def applied(self, staged: Sequence[Changes]) -> None:
         """Forget staged changes, oldest first, that have been committed."""

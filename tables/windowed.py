@@ -310,6 +310,10 @@ class Opened(Generic[A]):
     ) -> None:
         """Tell the window that ends with each pane that the batch has changed."""
         table, out = self._windowed, self._out
+        if table.step == table.size:
+            for (key, pane), out.index in last.items():
+                changed(table.window(key, pane, totals[key, pane]))
+            return
         for key, pane in last:
             start = pane + table.step - table.size
             panes = [(key, one) for one in table.panes_of(start)]

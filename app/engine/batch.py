@@ -24,9 +24,10 @@ _headers = operator.attrgetter("headers")
 
 
 class Chunk:
-    """Records of one partition as they were fetched together.
+    """Records of one partition that are processed together.
 
     Attributes:
+        records: the records; None until they are taken.
         tag: number of the fetch position's last move; records fetched before it are not wanted any more.
         retry: whether these are events that have waited to be tried again.
         watermark: where a chunk without records moves the watermark; None for one with records.
@@ -37,14 +38,13 @@ class Chunk:
     def __init__(
         self,
         partition: "Partition",
-        records: Sequence[ConsumerRecord],
+        records: Sequence[ConsumerRecord] | None,
         tag: int,
         *,
         retry: bool = False,
-        watermark: float | None = None,
     ) -> None:
         self.retry = retry
-        self.watermark = watermark
+        self.watermark: float | None = None
         self.partition = partition
         self.records = records
         self.tag = tag
@@ -122,7 +122,8 @@ class _Commit(AbstractAsyncContextManager[Out]):
     async def __aenter__(self) -> Out:
         owner, batch, chunk = self._owner, self._batch, self._chunk
         if chunk.watermark is not None:
-            await owner.committed_all()  # the plan, too
+            await owner.queue.empty.wait()  # the plan, too
+        owner.take(chunk)
         await owner.pinned.move_on(chunk)
         records = owner.begin(chunk)
         out = batch._out = Out(owner)

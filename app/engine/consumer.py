@@ -2,15 +2,13 @@
 
 import asyncio
 import time
-from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
 from aiokafka.client import ConnectionGroup
-from aiokafka.consumer.fetcher import FetchResult
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from aiokafka.errors import ConsumerStoppedError, KafkaError
+from aiokafka.errors import KafkaError
 from aiokafka.protocol.group import HeartbeatRequest
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
@@ -18,32 +16,17 @@ from faust.types import TP, ConsumerMessage
 from app.engine.assignor import Assignor
 from app.engine.batch import Chunk
 from app.engine.engine import Engine, engine_of
-from app.engine.fetch import take
 from app.engine.peers import now
 from app.engine.source import ConsumerRecord
 
 FETCH_WAIT_MS = 200
-FULL_WAIT_SECONDS = 0.01
-# Polls are at least so far apart: a batch costs about a millisecond however small it is.
-POLL_SECONDS = 0.005
-
-
-class Fetched(list[ConsumerRecord]):
-    """Records of one partition, and the tag of the fetch position that they come from."""
-
-    tag = 0
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
-    """Faust's fetch thread, able to move back safely.
-
-    Each move of a partition gives what is fetched from then on a new tag. Both happen in this thread and
-    without a pause between, so that records from before a move can never be taken for later ones.
-    """
+    """Faust's consumer thread: a member of the group, that fetches the ordinary topics only."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._tags: dict[TP, int] = defaultdict(int)
         self._beating: asyncio.Task[None] | None = None
 
     async def on_start(self) -> None:
@@ -53,6 +36,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         beat = coordinator._do_heartbeat
 
         async def renew() -> bool:
+            with coordinator._subscription.fetch_context():
+                pass  # who fetches nothing would have to leave the group
             sent = now()
             known: bool = await beat()
             self._renew(sent, known)
@@ -71,6 +56,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         """Take the assigned partitions over."""
         # The first heartbeat of its own comes when this has returned, and a while later.
         self._beating = asyncio.create_task(self._beat())
+        sources = (driver.ensure_aiokafka_TP(tp) for tp in assigned if tp.topic in self._sources)
+        self._ensure_consumer().pause(*sources)
         await super().on_partitions_assigned(assigned, generation_id)
 
     async def _beat(self) -> None:
@@ -95,84 +82,18 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     def _sources(self) -> Any:
         return engine_of(self.app).sources
 
-    async def _fetch_records(
-        self,
-        consumer: Any,
-        active_partitions: set[TP],
-        timeout: float | None = None,  # noqa: ASYNC109 (Faust's signature)
-        max_records: int | None = None,
-    ) -> Mapping[TP, list[ConsumerRecord]]:
-        assert timeout is not None  # Faust gives both
-        assert max_records is not None
-        fetcher = consumer._fetcher
-        if not self.consumer.flow_active:
-            return {}
-        if consumer._closed or fetcher._closed:
-            raise ConsumerStoppedError
-        with fetcher._subscriptions.fetch_context():
-            if fetcher._subscriptions.reassignment_in_progress:
-                await fetcher._subscriptions.wait_for_assignment()
-            records = await self._in_turn(fetcher, active_partitions, max_records)
-            if not records and await _arrival(fetcher, timeout):
-                records = await self._in_turn(fetcher, active_partitions, max_records)
-        sources = self._sources
-        found: dict[TP, list[ConsumerRecord]] = {}
-        for tp, part in records.items():
-            if tp.topic in sources:
-                fetched = found[TP(*tp)] = Fetched(part)
-                fetched.tag = self._tags[TP(*tp)]
-            else:
-                found[TP(*tp)] = part
-        return found
+    async def start_of(self, tp: TP) -> int:
+        """Return where the group has committed a partition, or where it is to begin without that."""
+        return await self.call_thread(self._start_of, tp)  # type: ignore[no-any-return] # Faust has no types
 
-    async def _in_turn(
-        self, fetcher: Any, active: set[TP], max_records: int
-    ) -> dict[TP, list[ConsumerRecord]]:
-        """Return records that are here already, of each partition in its turn.
-
-        aiokafka gives all that it has of one partition before it comes to the next: under a backlog the
-        others would stand still for a minute.
-        """
-        found: dict[TP, list[ConsumerRecord]] = {}
-        for tp in list(fetcher._records):
-            if tp not in active:
-                if not fetcher._subscriptions.is_assigned(tp):
-                    del fetcher._records[tp]
-                continue
-            result = fetcher._records[tp]
-            if tp.topic in self._sources and isinstance(result, FetchResult):
-                try:
-                    records = take(result, max_records)
-                finally:
-                    if not result.has_more():
-                        del fetcher._records[tp]
-                        fetcher._notify(fetcher._wait_consume_future)
-                if records:
-                    found[tp] = records
-            elif not found:  # it may raise an error: what was taken before must not be lost by it
-                found.update(await fetcher.fetched_records([tp], timeout=0, max_records=max_records))
-            if tp in fetcher._records:
-                fetcher._records.move_to_end(tp)
-            if sum(map(len, found.values())) >= max_records:
-                break
-        return found
-
-    async def rewind(self, tp: TP, offset: int | None) -> tuple[int, int]:
-        """Fetch a partition from an offset on; see `Engine.rewind`."""
-        return await self.call_thread(self._rewind, tp, offset)  # type: ignore[no-any-return] # Faust has no types
-
-    async def _rewind(self, tp: TP, offset: int | None) -> tuple[int, int]:
-        consumer = self._ensure_consumer()
-        partition = driver.ensure_aiokafka_TP(tp)
-        if offset is None:
-            offset = await consumer.committed(partition)
+    async def _start_of(self, tp: TP) -> int:
+        consumer, partition = self._ensure_consumer(), driver.ensure_aiokafka_TP(tp)
+        offset: int | None = await consumer.committed(partition)
         if offset is None:
             reset = self.app.conf.consumer_auto_offset_reset
             ask = consumer.beginning_offsets if reset == "earliest" else consumer.end_offsets
             offset = (await ask([partition]))[partition]
-        consumer.seek(partition, offset)
-        self._tags[tp] += 1
-        return offset, self._tags[tp]
+        return offset
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Move the ordinary partitions only: the engine moves its own."""
@@ -213,29 +134,38 @@ class Consumer(driver.Consumer):
         super().__init__(*args, **kwargs)
         self.engine = engine_of(self.app)
         self._read_offset = ReadOffsets(self.engine)
-        self._polled = 0.0
+        # What the thread has been asked for, and the group's generation then.
+        self._asked: tuple[int, asyncio.Task[Mapping[TP, Any]]] | None = None
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
-    async def rewind(self, tp: TP, offset: int | None) -> tuple[int, int]:
-        """Fetch a partition from an offset on; see `Engine.rewind`."""
-        return await self._thread.rewind(tp, offset)  # type: ignore[no-any-return] # Faust has no types
+    async def start_of(self, tp: TP) -> int:
+        """Return from where on a partition without a state is read; see `Engine.start_of`."""
+        return await self._thread.start_of(tp)  # type: ignore[no-any-return] # Faust has no types
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Mapping[TP, Any]:  # noqa: ASYNC109 (Faust's signature)
-        await asyncio.sleep(self._polled + POLL_SECONDS - time.monotonic())
-        self._polled = time.monotonic()
-        active = active_partitions or ()
-        wanted = {tp for tp in active if not self.engine.full(tp)}
-        if not wanted:
-            # aiokafka takes no partitions for all of them.
-            self.engine.room.clear()
+        ordinary = {tp for tp in active_partitions or () if tp.topic not in self.engine.sources}
+        if not ordinary and self._asked is None:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self.engine.room.wait(), timeout)
+                async with asyncio.timeout(timeout):
+                    await self.engine.arrived.wait()
+            self.engine.arrived.clear()
             return {}
-        if len(wanted) < len(active):
-            timeout = FULL_WAIT_SECONDS  # a full partition soon has room, and must not wait for the idle ones
-        return await super()._getmany(wanted, timeout)  # type: ignore[no-any-return] # Faust has no types
+        generation = self.app.consumer_generation_id
+        if self._asked is None:
+            # It goes on while chunks come: a request to the thread that is given up may have brought records.
+            self._asked = generation, asyncio.create_task(super()._getmany(ordinary, timeout))
+        since, records = self._asked
+        arrived = asyncio.create_task(self.engine.arrived.wait())
+        await asyncio.wait([records, arrived], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        arrived.cancel()
+        self.engine.arrived.clear()
+        if not records.done():
+            return {}
+        self._asked = None
+        found = records.result()
+        return found if since == generation else {}  # after a rebalance they are fetched again
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109 (as above)
         """Yield a message for each chunk of a batched topic, and for each record of another."""
@@ -243,22 +173,14 @@ class Consumer(driver.Consumer):
         generation = self.app.consumer_generation_id
         if records is None or self.should_stop:
             return
-        ordinary = {tp: part for tp, part in records.items() if not isinstance(part, Fetched)}
-        for tp, message in [*self._chunks(records), *self._ordinary(ordinary, active)]:
+        for tp, message in [*self._chunks(), *self._ordinary(records, active)]:
             if not self.flow_active or self.app.consumer_generation_id != generation:
                 return  # a rebalance: whatever is ours afterwards is fetched again
             yield tp, message
 
-    def _chunks(self, records: Mapping[TP, Any]) -> Iterator[tuple[TP, ConsumerMessage]]:
+    def _chunks(self) -> Iterator[tuple[TP, ConsumerMessage]]:
         generation = self.app.consumer_generation_id
-        for tp, part in records.items():
-            partition = self.engine.partitions.get(tp)
-            if partition is None or not isinstance(part, Fetched):
-                continue
-            for i in range(0, len(part), partition.limit):
-                chunk = partition.chunk(part[i : i + partition.limit], part.tag)
-                yield tp, _message(tp, chunk, generation)
-        for tp, chunk in self.engine.due():
+        for tp, chunk in self.engine.offers():
             yield tp, _message(tp, chunk, generation)
 
     def _ordinary(
@@ -301,36 +223,23 @@ class Consumer(driver.Consumer):
         """Finish what is under way, commit it, and release the state."""
         await self.engine.drain()
         await self.engine.forward.stop()
+        await self.engine.fetching.stop()
+        if self._asked is not None:
+            self._asked[1].cancel()
         await super().on_stop()
         await self.engine.release()
         await self.engine.standbys.close()
         await self.engine.references.close()
 
 
-async def _arrival(fetcher: Any, seconds: float) -> bool:
-    """Wait until records have come, and return whether any have.
-
-    Raises:
-        KafkaError: none may be fetched.
-    """
-    waiter = fetcher._create_fetch_waiter()
-    done, _ = await asyncio.wait([waiter], timeout=seconds)
-    if not done:
-        waiter.cancel()
-        return False
-    waiter.result()
-    return not fetcher._closed
-
-
 def _message(tp: TP, chunk: Chunk, generation: int) -> ConsumerMessage:
-    # A chunk without records moves the watermark.
-    last = chunk.records[-1] if chunk.records else None
+    # What it holds is known when its agent takes it.
     return ConsumerMessage(
         tp.topic,
         tp.partition,
-        chunk.partition.accepted if last is None else last.offset,
-        time.time() if last is None else last.timestamp / 1000,
-        0 if last is None else last.timestamp_type,
+        chunk.partition.accepted,
+        time.time(),
+        0,
         (),
         None,
         chunk,

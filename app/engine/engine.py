@@ -14,10 +14,12 @@ from faust.types import TP
 from app.engine.assignor import OWNER_BONUS
 from app.engine.batch import Chunk
 from app.engine.errors import DlqLimit, ErrorPolicy
+from app.engine.fetching import Fetching
 from app.engine.forward import Forward
 from app.engine.meters import WORK_SECONDS, Histogram, Meter, Meters
 from app.engine.partition import Partition
 from app.engine.peers import Lease, Peers
+from app.engine.producer import Together
 from app.engine.reference import References
 from app.engine.restore import begin, end
 from app.engine.source import Source, State, Wiring
@@ -57,7 +59,9 @@ class Engine:
         sources: the topics that are read in batches, by name.
         copartitioned: names of the output topics whose records stay in their source's partition.
         partitions: the partitions that this worker owns.
-        room: set when a partition may be fetched from again.
+        together: sends what partitions have at the same tick.
+        fetching: fetches what the partitions have room for.
+        arrived: set when a partition may have something for its agent.
         joined: whether the consumer group has given this worker its partitions, be it none.
         stopping: whether the worker has been told to end.
         failure: why the worker ends by itself; None while it does not.
@@ -119,8 +123,11 @@ class Engine:
         self.sources: dict[str, Source] = {}
         self.copartitioned: set[str] = set()
         self.partitions: dict[TP, Partition] = {}
-        self.room = asyncio.Event()
+        self.fetching = Fetching(self)
+        self.arrived = asyncio.Event()
         self.commit_seconds = COMMIT_SECONDS
+        self.together = Together(lambda: self.producer)
+        self._tick: asyncio.Event | None = None
         self.clock: Callable[[], float] = time.time
         self.tracer: Tracer = NoTracer()
         self.joined = False
@@ -157,19 +164,41 @@ class Engine:
                 self.partitions[tp] = partition
                 partition.start()
         self.restored()
+        self.fetching.start()
+
+    async def tick(self) -> None:
+        """Wait for the next moment at which partitions commit: all of them go on at once."""
+        seconds = self.commit_seconds
+        if not seconds:
+            return
+        if self._tick is None:
+            self._tick = asyncio.Event()
+            asyncio.get_running_loop().call_later(seconds - time.monotonic() % seconds, self._go_on)
+        await self._tick.wait()
+
+    def _go_on(self) -> None:
+        tick, self._tick = self._tick, None
+        assert tick is not None
+        tick.set()
+
+    def wake(self) -> None:
+        """Look again at what partitions have room for, and have to offer."""
+        self.fetching.room.set()
+        self.arrived.set()
 
     def restored(self) -> None:
         """Note that partitions may be fetched from, and whether all have been restored once."""
-        self.room.set()
+        self.wake()
         self.started |= self.joined and all(p.committed is not None for p in self.partitions.values())
 
     def end_of(self, tp: TP) -> int | None:
         """Return the offset after a partition's last record, as far as it is known; None if it is not.
 
-        The consumer knows it from its last fetch, and does not fetch a partition that has enough under way.
+        The last fetch tells it, but a partition that has enough under way is not fetched from.
         """
-        known = [end for end in (self.app.consumer.highwater(tp), self.ends.get(tp)) if end is not None]
-        return max(known, default=None)
+        partition = self.partitions.get(tp)
+        fetched = None if partition is None else partition.incoming.end
+        return max((end for end in (fetched, self.ends.get(tp)) if end is not None), default=None)
 
     def lag(self, tp: TP) -> int | None:
         """Return how many records of a partition are not in its state yet; None if that is not known."""
@@ -208,25 +237,14 @@ class Engine:
         """Return the offset after a source partition's last record."""
         return await end(self.bootstrap, source)
 
-    async def rewind(self, topic: str, number: int, offset: int | None) -> tuple[int, int]:
-        """Fetch a partition from an offset on (None: from where its group has committed).
+    async def start_of(self, topic: str, number: int) -> int:
+        """Return from where on a partition without a state is read, by its group's commits or settings."""
+        offset: int = await self.app.consumer.start_of(TP(topic, number))
+        return offset
 
-        Returns:
-            The offset, and the tag of the records that are fetched from now on.
-        """
-        result: tuple[int, int] = await self.app.consumer.rewind(TP(topic, number), offset)
-        return result
-
-    def due(self) -> list[tuple[TP, Chunk]]:
-        """Return chunks of events that have waited long enough to be tried again."""
-        return [(tp, chunk) for tp, partition in self.partitions.items() if (chunk := partition.due())]
-
-    def full(self, tp: TP) -> bool:
-        """Whether a partition should not be fetched from for now."""
-        if tp.topic not in self.sources:
-            return False
-        partition = self.partitions.get(tp)
-        return partition is None or partition.full
+    def offers(self) -> list[tuple[TP, Chunk]]:
+        """Return chunks for the agents."""
+        return [(tp, chunk) for tp, partition in self.partitions.items() if (chunk := partition.offer())]
 
     def committed(self, tp: TP) -> int | None:
         """Return the offset that may be committed for a partition."""

@@ -5,10 +5,9 @@ parser in C gives; see `app.engine.source.ConsumerRecord`.
 """
 
 import asyncio
-import inspect
 import time
-from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -44,6 +43,20 @@ class Fetched(NamedTuple):
     end: int
 
 
+class Answer(NamedTuple):
+    """What a leader answers about one partition.
+
+    Attributes:
+        raw: record batches, whole.
+        end: offset after the partition's last record.
+        error: why there are none; None if nothing is wrong.
+    """
+
+    raw: bytes
+    end: int
+    error: KafkaError | None
+
+
 class Reader:
     """Fetches from the leaders of a few topics' partitions."""
 
@@ -72,7 +85,7 @@ class Reader:
         began = time.monotonic()
         while wanted:
             failure: KafkaError | None = None
-            for node, part in self._by_leader(wanted).items():
+            for node, part in self.by_leader(wanted).items():
                 topics = _by_topic((tp, (tp.partition, which)) for tp in part)
                 request = OffsetRequest(-1, READ_UNCOMMITTED, topics)
                 try:
@@ -106,7 +119,7 @@ class Reader:
         Raises:
             KafkaError: an error that waiting does not mend, such as an offset that is not there any more.
         """
-        by_leader = self._by_leader(offsets)
+        by_leader = self.by_leader(offsets)
         asked = [
             self._fetch(node, {tp: offsets[tp] for tp in part}, wait_ms) for node, part in by_leader.items()
         ]
@@ -120,26 +133,50 @@ class Reader:
     async def _fetch(
         self, node: int, offsets: Mapping[TopicPartition, int], wait_ms: int
     ) -> dict[TopicPartition, Fetched]:
+        brought = {}
+        for tp, answer in (await self.ask(node, offsets, wait_ms=wait_ms)).items():
+            if answer.error is None:
+                brought[tp] = _unpack(answer, offsets[tp])
+            elif not answer.error.retriable:
+                raise answer.error
+        return brought
+
+    async def ask(
+        self, node: int, offsets: Mapping[TopicPartition, int], *, wait_ms: int
+    ) -> dict[TopicPartition, Answer]:
+        """Ask a leader once for each partition from its offset on.
+
+        Args:
+            node: the leader's number; see `by_leader`.
+            offsets: where to begin, for each partition; the first ones come first if there is much.
+            wait_ms: how long Kafka may wait for a first record.
+
+        Returns:
+            What it answers; nothing if it does not.
+        """
         topics = _by_topic((tp, (tp.partition, offset, FETCH_BYTES)) for tp, offset in offsets.items())
         request = FetchRequest(wait_ms, 1, 4 * FETCH_BYTES, READ_UNCOMMITTED, topics)
+        found: dict[TopicPartition, Answer] = {}
         try:
             response = await self._client.send(node, request)
         except KafkaError:
-            await self._client.force_metadata_update()
-            return {}
-        brought = {}
+            await self.refresh()
+            return found
         for topic, answers in response.topics:
             for number, code, end, *_, raw in answers:
                 tp = TopicPartition(topic, number)
-                if code:
-                    if not for_code(code).retriable:
-                        raise for_code(code)(f"{topic}/{number} at offset {offsets[tp]}")
-                    await self._client.force_metadata_update()
-                    continue
-                brought[tp] = _unpack(raw, offsets[tp], end)
-        return brought
+                error = for_code(code)(f"{topic}/{number} at offset {offsets[tp]}") if code else None
+                found[tp] = Answer(raw, end, error)
+        if any(answer.error is not None and answer.error.retriable for answer in found.values()):
+            await self.refresh()
+        return found
 
-    def _by_leader(self, partitions: Iterable[TopicPartition]) -> dict[int, list[TopicPartition]]:
+    async def refresh(self) -> None:
+        """Ask who leads which partition now."""
+        await self._client.force_metadata_update()
+
+    def by_leader(self, partitions: Iterable[TopicPartition]) -> dict[int, list[TopicPartition]]:
+        """Return the partitions of each leader, without those that have none as far as is known."""
         leaders: dict[int, list[TopicPartition]] = defaultdict(list)
         for tp in partitions:
             leader = self._client.cluster.leader_for_partition(tp)
@@ -153,7 +190,7 @@ class Reader:
         if time.monotonic() - began > PATIENCE_SECONDS:
             raise failure or LeaderNotAvailableError()
         await asyncio.sleep(RETRY_SECONDS)
-        await self._client.force_metadata_update()
+        await self.refresh()
 
 
 @asynccontextmanager
@@ -179,46 +216,88 @@ def _by_topic(items: Iterable[tuple[TopicPartition, Any]]) -> list[tuple[str, li
     return list(topics.items())
 
 
-def take(result: Any, limit: int) -> list[Any]:
-    """Take records that aiokafka's consumer has fetched, and move its position on.
+class Incoming:
+    """What was fetched of a partition and not taken yet: record batches, unpacked when they are taken.
 
-    Args:
-        result: aiokafka's `FetchResult` of a partition.
-        limit: the number of records to stop at; record batches are taken whole.
-
-    Raises:
-        KafkaError: a batch is corrupt. Nothing was taken; it is fetched again from the same position.
+    Attributes:
+        next: offset to fetch from.
+        end: offset after the partition's last record, as of the last fetch; None before the first.
+        tag: number of the last move.
+        size: bytes of the answers that are here, a little more than those of what waits.
+        failure: why nothing can be fetched from `next` on; None if it can.
     """
-    if not result.has_more() or not result.check_assignment(result._topic_partition):
-        return []
-    part = result._partition_records
-    # aiokafka's own reader stops within record batches, of which `_records` does not know.
-    assert inspect.getgeneratorstate(part._records_iterator) == inspect.GEN_CREATED
-    result._partition_records = None
+
+    def __init__(self) -> None:
+        self.next = 0
+        self.end: int | None = None
+        self.tag = 0
+        self.size = 0
+        self.failure: KafkaError | None = None
+        self._taken = 0
+        # Each with the bytes that are free when it is taken: an answer's, with its last one.
+        self._batches: deque[tuple[Any, int]] = deque()
+
+    def __len__(self) -> int:
+        """Return the number of offsets that wait; compaction leaves gaps among them."""
+        return self.next - self._taken
+
+    def full(self, limit: int) -> bool:
+        """Whether no more should be fetched for now, where a full batch has `limit` records."""
+        return self.failure is not None or len(self) > limit or self.size > FETCH_BYTES
+
+    def move(self, offset: int) -> int:
+        """Drop what is here and go on from an offset; return the move's number."""
+        self._batches.clear()
+        self.size, self.failure = 0, None
+        self.next = self._taken = offset
+        self.tag += 1
+        return self.tag
+
+    def add(self, answer: Answer) -> None:
+        """Add what was fetched from `next` on.
+
+        Raises:
+            KafkaError: a record batch is corrupt; it is not added, nor what stands behind it.
+        """
+        self.end = answer.end
+        for batch in _batches(answer.raw):
+            self._batches.append((batch, 0))
+            self.next = max(self.next, batch.next_offset)
+        if answer.raw and self._batches:
+            batch, free = self._batches.pop()
+            self._batches.append((batch, free + len(answer.raw)))
+            self.size += len(answer.raw)
+
+    def take(self, limit: int) -> list[Any]:
+        """Take records in order, in whole record batches, until there are `limit` or none are left."""
+        records: list[Any] = []
+        while len(records) < limit and self._batches:
+            batch, free = self._batches.popleft()
+            more, self._taken = _read(batch, self._taken)
+            records += more
+            self.size -= free
+        return records
+
+
+def _unpack(answer: Answer, offset: int) -> Fetched:
     records: list[Any] = []
-    while len(records) < limit and part._records.has_next():
-        more, part.next_fetch_offset = _read(part._records.next_batch(), part.next_fetch_offset)
+    for batch in _batches(answer.raw):
+        more, offset = _read(batch, offset)
         records += more
-    result._partition_records = part
-    result._update_position()
-    if not part._records.has_next():
-        result._partition_records = None
-    return records
+    return Fetched(records, offset, answer.end)
 
 
-def _unpack(raw: bytes, offset: int, end: int) -> Fetched:
-    records: list[Any] = []
+def _batches(raw: bytes) -> Iterator[Any]:
     batches = MemoryRecords(raw)
     while batches.has_next():
-        more, offset = _read(batches.next_batch(), offset)
-        records += more
-    return Fetched(records, offset, end)
+        batch: Any = batches.next_batch()
+        if not batch.validate_crc():
+            raise KafkaError(f"a record batch at offset {batch.base_offset} is corrupt")
+        yield batch
 
 
 def _read(batch: Any, offset: int) -> tuple[list[Any], int]:
     """Return a batch's records from `offset` on, and the offset to go on from."""
-    if not batch.validate_crc():
-        raise KafkaError(f"a record batch at offset {batch.base_offset} is corrupt")
     records = [] if batch.is_control_batch else list(batch)
     if records and records[0].offset < offset:  # a batch is sent whole
         records = [record for record in records if record.offset >= offset]

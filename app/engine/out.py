@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import faust
 
 from app.engine.meters import Tally, add
-from app.engine.producer import Headers, Record, append, partition_for
+from app.engine.producer import Headers, Record, Target, append, partition_for
 from app.engine.source import ConsumerRecord
 from app.engine.traced import Trace
 
@@ -237,13 +237,16 @@ class Out:
 
     async def flush(self) -> list[asyncio.Future[Any]]:
         """Hand the outputs to the producer; the futures are their deliveries."""
-        deliveries = await _produce(self._owner, self._outputs, self.tally, self.tally.traces)
+        targets = await _targets(self._owner, self._outputs, self.tally, self.tally.traces)
+        producer, deliveries = self._owner.engine.producer, []
+        for (topic, partition), records in targets.items():
+            deliveries += await append(producer, topic, partition, records)
         self.tally.seconds = time.monotonic() - self._began
         return deliveries
 
 
-async def flush_updates(owner: "Partition", updates: Updates, tally: Tally) -> list[asyncio.Future[Any]]:
-    """Hand a commit's updates to the producer, and count them; the futures are their deliveries."""
+async def flush_updates(owner: "Partition", updates: Updates, tally: Tally) -> None:
+    """Send a commit's updates, count them, and wait until they are delivered."""
     encode = owner.engine.wiring.encode
     by_topic: dict[str, Outputs] = defaultdict(Outputs)
     traces: dict[int, Trace] = {}
@@ -254,27 +257,26 @@ async def flush_updates(owner: "Partition", updates: Updates, tally: Tally) -> l
         outputs.keys.append(key)
         outputs.values.append(encode(value))
         outputs.origins.append(origin)
-    return await _produce(owner, by_topic, tally, traces)
+    await owner.engine.together.send(await _targets(owner, by_topic, tally, traces))
 
 
-async def _produce(
+async def _targets(
     owner: "Partition", by_topic: Mapping[str, Outputs], tally: Tally, traces: Mapping[int, Trace]
-) -> list[asyncio.Future[Any]]:
+) -> dict[Target, Iterable[Record]]:
+    """Count outputs, and return the records of each partition that they go to."""
     engine = owner.engine
-    producer = engine.producer
     prefix = f"{owner.name}/".encode()
-    deliveries: list[asyncio.Future[Any]] = []
+    targets: dict[Target, Iterable[Record]] = {}
     for topic, outputs in by_topic.items():
         records = outputs.records(prefix, traces)
         tally.outputs[topic] = len(outputs.keys)
         if topic in engine.copartitioned:
-            deliveries += await append(producer, topic, owner.number, records)
+            targets[topic, owner.number] = records
             continue
-        count = len(await producer.partitions_for(topic))
-        by_partition: dict[int, list[Record]] = defaultdict(list)
+        count = len(await engine.producer.partitions_for(topic))
+        by_partition: dict[Target, list[Record]] = defaultdict(list)
         for record in records:
             key = record[0]
-            by_partition[0 if key is None else partition_for(key, count)].append(record)
-        for number, part in by_partition.items():
-            deliveries += await append(producer, topic, number, part)
-    return deliveries
+            by_partition[topic, 0 if key is None else partition_for(key, count)].append(record)
+        targets |= by_partition
+    return targets

@@ -13,13 +13,15 @@ from aiokafka.structs import TopicPartition
 
 from app.engine.batch import Chunk, Out
 from app.engine.errors import ErrorPolicy, Flood
+from app.engine.fetch import Incoming
 from app.engine.idle import ROW, Idle
 from app.engine.meters import Tally
 from app.engine.out import Updates, flush_updates
 from app.engine.pinned import Pinned
+from app.engine.producer import forget
 from app.engine.restore import HopelessError, restore
 from app.engine.source import ConsumerRecord, Source, State
-from app.engine.staged import Staged, forget
+from app.engine.staged import Queue, Staged, merged
 from app.engine.trouble import Sorted, Trouble
 from app.engine.upstream import NO_EVENTS, Told, load
 from app.engine.upstream import ROW as UPSTREAM
@@ -30,9 +32,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# What of a partition may be under way at once: enough that no round trip to Kafka is waited for.
-DEPTH = 4  # full chunks
-MOST_CHUNKS = 64
+# An agent that has left a chunk out gets another after so long: that shows it.
+LEFT_OUT_SECONDS = 1.0
 
 
 class Partition:
@@ -50,6 +51,8 @@ class Partition:
         pinned: as of when it looks reference topics up.
         limit: the largest number of records in a chunk.
         meter: counts what is committed.
+        incoming: what was fetched and is not processed yet.
+        queue: what its agent is done with and is not committed yet.
     """
 
     state: State
@@ -69,16 +72,16 @@ class Partition:
         self.limit = limit
         self.meter = engine.meters[source.topic]
         self.pinned = Pinned(self)
+        self.incoming = Incoming()
         self._silence = Idle(source.idle, engine.clock)
         self._chunks: deque[Chunk] = deque()
-        self._queue: deque[Staged] = deque()
+        self.queue = Queue()
         self._changed = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
         self._failure: Exception | None = None
         self._blame: tuple[int | None, bool] = (None, False)
         self._last: HopelessError | None = None
         self._retrying: Chunk | None = None
+        self._offered = 0.0
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -103,30 +106,44 @@ class Partition:
         return NO_EVENTS if self._silence.long else None
 
     @property
-    def waits_since(self) -> float | None:
-        """When the oldest batch without a commit was done, on the monotonic clock; None if there is none."""
-        return self._queue[0].since if self._queue else None
-
-    @property
     def full(self) -> bool:
         """Whether no more records should be fetched for now."""
-        chunks = len(self._chunks) + len(self._queue)
-        if self.tag is None or self._silence.planned is not None:
-            return True
-        if chunks < DEPTH:
-            return False
-        records = sum(len(chunk.records) for chunk in self._chunks) + sum(s.records for s in self._queue)
-        return chunks >= MOST_CHUNKS or records >= DEPTH * self.limit
+        return self.tag is None or self.incoming.full(self.limit)
 
     def start(self) -> None:
         """Restore the state, then work until `close`."""
         self._task = asyncio.create_task(self._run(), name=f"partition {self.name}")
 
-    def chunk(self, records: Any, tag: int) -> Chunk:
+    def chunk(self, records: Sequence[ConsumerRecord] | None, *, retry: bool = False) -> Chunk:
         """Take records that were fetched: their agent must get them, and `settle` follow, in this order."""
-        chunk = Chunk(self, records, tag)
+        assert self.tag is not None
+        chunk = Chunk(self, records, self.tag, retry=retry)
         self._chunks.append(chunk)
         return chunk
+
+    def offer(self) -> Chunk | None:
+        """Return a chunk for the agent; None while it has one, or there is nothing to do.
+
+        What it holds is known when the agent takes it: all that has come by then.
+        """
+        if self.tag is None or self.queue.deep(self.limit):
+            return None
+        if self._chunks and (len(self._chunks) > 1 or time.monotonic() < self._offered + LEFT_OUT_SECONDS):
+            return None
+        if (due := self.due()) is not None:
+            return due
+        if not self.incoming:
+            if self.incoming.failure is not None and self.ready:  # all that could be fetched is committed
+                self._stop(self.incoming.failure)
+            return None
+        self._offered = time.monotonic()
+        return self.chunk(None)
+
+    def take(self, chunk: Chunk) -> Sequence[ConsumerRecord]:
+        """Return a chunk's records; one that was offered gets them now."""
+        if chunk.records is None:
+            chunk.records = self.incoming.take(self.limit) if self.wants(chunk) else []
+        return chunk.records
 
     def wants(self, chunk: Chunk) -> bool:
         """Whether a chunk is still to be processed."""
@@ -134,32 +151,26 @@ class Partition:
 
     def begin(self, chunk: Chunk) -> Sequence[ConsumerRecord]:
         """Return the records of a chunk that are to be processed now; none if it is not wanted any more."""
+        records = self.take(chunk)
         while self.wants(chunk) and self._chunks and self._chunks[0] is not chunk:
             skipped = self._chunks.popleft()
             # Nothing behind a batch may be processed before it: the chunk, too, is fetched again.
             self.fail(skipped, RuntimeError("an agent has left out a batch"))
-        if not self.wants(chunk) or not chunk.records:
+        if not self.wants(chunk) or not records:
             return []
-        if chunk.retry or chunk.records[0].offset >= self.accepted:
-            return chunk.records
-        return [record for record in chunk.records if record.offset >= self.accepted]
-
-    async def committed_all(self) -> None:
-        """Wait until all that is staged is committed, or dropped."""
-        await self._idle.wait()
+        if chunk.retry or records[0].offset >= self.accepted:
+            return records
+        return [record for record in records if record.offset >= self.accepted]
 
     def due(self) -> Chunk | None:
-        """Return a chunk that does not come from Kafka, to be treated like one that was fetched.
-
-        It has events to try again now, or moves the watermark of a partition that is silent.
-        """
+        """Return events that are to be tried again now, or what moves the watermark of a silent partition."""
         return self._again() or self._tick()
 
     def _tick(self) -> Chunk | None:
-        if self.tag is None or self._chunks or self._queue or self.trouble.waiting:
+        if not self.ready or self.trouble.waiting:
             return None
         if self._silence.planned is None:
-            row = self._silence.plan(self.accepted, self.watermark)
+            row = None if self.incoming else self._silence.plan(self.accepted, self.watermark)
             if row is None:
                 return None
             changes = self.engine.wiring.new_changes()
@@ -170,27 +181,25 @@ class Partition:
 
     def move(self, watermark: float) -> Chunk:
         """Return a chunk that moves the watermark, to be treated like one that was fetched."""
-        assert self.tag is not None
-        chunk = Chunk(self, [], self.tag, watermark=watermark)
-        self._chunks.append(chunk)
+        chunk = self.chunk([])
+        chunk.watermark = watermark
         return chunk
 
     @property
     def ready(self) -> bool:
         """Whether it is at work, and has nothing under way."""
-        return self.tag is not None and not self._chunks and not self._queue
+        return self.tag is not None and not self._chunks and not self.queue
 
     def _again(self) -> Chunk | None:
         waiting = self.trouble.waiting
-        if self.tag is None or self._retrying is not None or not waiting or self.full:
+        if self.tag is None or self._retrying is not None or not waiting or self.queue.deep(self.limit):
             return None
         offsets = waiting.due(self.limit, keep_order=self.trouble.policy.keep_order)
         rows = self.state.get_many([row_key(offset) for offset in offsets])
         records = unpack(offsets, rows)
         if not records:
             return None
-        self._retrying = Chunk(self, records, self.tag, retry=True)
-        self._chunks.append(self._retrying)
+        self._retrying = self.chunk(records, retry=True)
         return self._retrying
 
     def settle(self, chunk: Chunk) -> None:
@@ -199,7 +208,7 @@ class Partition:
             self._chunks.remove(chunk)
         if self._retrying is chunk:
             self._retrying = None
-        self.engine.room.set()
+        self.engine.wake()
 
     def agent_failed(self, failure: Exception) -> None:
         """Note that the agent has failed outside of a commit: whatever it had is fetched again."""
@@ -224,7 +233,7 @@ class Partition:
         if told is not None and told.known != self.upstream:
             self.upstream = told.known
             changes.rows[UPSTREAM] = told.row
-        out.tally.records = len(chunk.records)
+        out.tally.records = len(self.take(chunk))
         self._stage(changes, out.updates, deliveries, out.tally)
         if found.refused is not None:
             # What the limit lets pass is committed, so that it can be looked at; nothing after it.
@@ -234,8 +243,7 @@ class Partition:
     def _stage(self, changes: Any, updates: Updates, sent: list[asyncio.Future[Any]], tally: Tally) -> None:
         self.state.stage(changes)
         position = (self.accepted, self.watermark, self.applied, astuple(self.trouble.flood))
-        self._queue.append(Staged(changes, updates, sent, *position, tally))
-        self._idle.clear()
+        self.queue.add(Staged(changes, updates, sent, *position, tally))
         self._changed.set()
 
     def fail(
@@ -250,9 +258,12 @@ class Partition:
             by_agent: whether its agent failed, not we.
         """
         if self.wants(chunk):
-            self.tag = None
-            self._failure, self._blame = failure, (at, by_agent)
-            self._changed.set()
+            self._stop(failure, at, by_agent=by_agent)
+
+    def _stop(self, failure: Exception, at: int | None = None, *, by_agent: bool = False) -> None:
+        self.tag = None
+        self._failure, self._blame = failure, (at, by_agent)
+        self._changed.set()
 
     async def _run(self) -> None:
         while True:
@@ -283,11 +294,8 @@ class Partition:
 
     def _drop(self) -> None:
         self.tag = None
-        for staged in self._queue:
-            forget(staged.deliveries)
-        self._queue.clear()
+        self.queue.drop()
         self._retrying = None
-        self._idle.set()
 
     async def _acquire(self) -> None:
         began = time.monotonic()
@@ -298,7 +306,7 @@ class Partition:
         position = self.state.position
         topic, wiring = self.source.topic, self.engine.wiring
         offset = await self.engine.begin(TopicPartition(topic, self.number), self.state)
-        self.accepted, tag = await self.engine.rewind(topic, self.number, offset)
+        self.accepted = await self.engine.start_of(topic, self.number) if offset is None else offset
         if topic not in position.offsets:
             # From now on a state without a position is one that has lost it.
             await self.state.commit(
@@ -315,7 +323,7 @@ class Partition:
         self.upstream = load(upstream)
         self.trouble.waiting.load(self.state.scan_committed(PREFIX, END))
         self._failure = None
-        self.tag = tag
+        self.tag = self.incoming.move(self.accepted)
         self.engine.restored()
         logger.info(
             "%s: ready at offset %d, %d records of its state log read in %.1f s",
@@ -326,25 +334,20 @@ class Partition:
         )
 
     async def _commit(self) -> None:
-        queue = self._queue
+        queue = self.queue
         while True:
-            if not queue:
-                self._idle.set()
-                if self._last is not None:
-                    raise self._last
+            if not queue and self._last is not None:
+                raise self._last
             while not queue and self._failure is None:
                 self._changed.clear()
                 await self._changed.wait()
             if self._failure is not None:
                 raise self._failure
-            await asyncio.gather(*queue[0].deliveries)
-            tick = self.engine.commit_seconds
-            if self.tag is not None and tick:
-                await asyncio.sleep(tick - time.monotonic() % tick)
+            await asyncio.gather(*queue.first(1)[0].deliveries)
+            if self.tag is not None:
+                await self.engine.tick()
             # Whatever else has been delivered by now goes into the same commit.
-            ready = 1
-            while ready < len(queue) and queue[ready].delivered:
-                ready += 1
+            ready = queue.delivered()
             try:
                 await self._commit_first(ready)
             except self.engine.wiring.too_large:
@@ -356,15 +359,10 @@ class Partition:
 
     async def _commit_first(self, count: int) -> None:
         began, told = time.monotonic(), Tally()
-        group = [self._queue[i] for i in range(count)]
-        changes, updates = group[0].changes, group[0].updates
-        if count > 1:
-            changes, updates = self.engine.wiring.new_changes(), {}
-            for staged in group:
-                changes.update(staged.changes)
-                updates.update(staged.updates)
+        group = self.queue.first(count)
+        changes, updates = merged(group, self.engine.wiring.new_changes)
         if updates:
-            await asyncio.gather(*await flush_updates(self, updates, told))
+            await flush_updates(self, updates, told)
         last = group[-1]
         position = self.engine.wiring.position(
             {self.source.topic: last.position}, last.watermark, last.applied, last.flood
@@ -376,15 +374,14 @@ class Partition:
         self.meter.committed(tallies, time.monotonic() - began, self.engine.clock())
         if traces := [trace for tally in tallies for trace in tally.traces.values()]:
             self.engine.tracer.end(traces)
-        for _ in group:
-            self._queue.popleft()
-        self.engine.room.set()
+        self.queue.committed(count)
+        self.engine.wake()
 
     async def drain(self, seconds: float) -> None:
         """Accept nothing more, and wait for what is under way to be committed."""
         self.tag = None
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), seconds)
+            await asyncio.wait_for(self.queue.empty.wait(), seconds)
 
     async def close(self) -> None:
         """Stop, and release the state."""

@@ -100,7 +100,7 @@ class Pinned:
             return
         row = _Row(offsets, last + 1 + int(engine.lease_seconds * 1000))
         owner._stage(self._changes(row), {}, [], Tally())
-        await owner.committed_all()
+        await owner.queue.empty.wait()
         if owner.wants(chunk):
             self._row = row
 

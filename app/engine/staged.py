@@ -1,13 +1,20 @@
-"""A batch between its agent and its commit."""
+"""Batches between their agent and their commit."""
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice, takewhile
 from typing import Any
 
 from app.engine.meters import Tally
 from app.engine.out import Updates
+from app.engine.producer import forget
+
+# What of a partition may wait at once: enough that no round trip to Kafka is waited for.
+DEPTH = 4  # full batches
+MOST_BATCHES = 64
 
 
 @dataclass
@@ -39,7 +46,67 @@ class Staged:
         return all(d.done() and not d.cancelled() and d.exception() is None for d in self.deliveries)
 
 
-def forget(deliveries: Iterable[asyncio.Future[Any]]) -> None:
-    """Let deliveries fail without asyncio's complaint that nobody looked."""
-    for delivery in deliveries:
-        delivery.add_done_callback(lambda done: done.cancelled() or done.exception())
+class Queue:
+    """The batches of a partition that wait for their commit, in order.
+
+    Attributes:
+        empty: set while there are none.
+    """
+
+    def __init__(self) -> None:
+        self._batches: deque[Staged] = deque()
+        self.empty = asyncio.Event()
+        self.empty.set()
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    @property
+    def since(self) -> float | None:
+        """When the oldest batch was done, on the monotonic clock; None if there is none."""
+        return self._batches[0].since if self._batches else None
+
+    def deep(self, limit: int) -> bool:
+        """Whether no more should be added, where a full batch has `limit` records."""
+        batches = len(self._batches)
+        return batches >= DEPTH and (
+            batches >= MOST_BATCHES or sum(staged.records for staged in self._batches) >= DEPTH * limit
+        )
+
+    def add(self, staged: Staged) -> None:
+        """Add the next batch."""
+        self._batches.append(staged)
+        self.empty.clear()
+
+    def first(self, count: int) -> list[Staged]:
+        """Return so many batches."""
+        return list(islice(self._batches, count))
+
+    def delivered(self) -> int:
+        """Return how many batches, from the first on, have all of their outputs confirmed."""
+        return sum(1 for _ in takewhile(lambda staged: staged.delivered, self._batches))
+
+    def committed(self, count: int) -> None:
+        """Remove the first batches."""
+        for _ in range(count):
+            self._batches.popleft()
+        if not self._batches:
+            self.empty.set()
+
+    def drop(self) -> None:
+        """Remove all batches: they are not committed."""
+        for staged in self._batches:
+            forget(staged.deliveries)
+        self._batches.clear()
+        self.empty.set()
+
+
+def merged(batches: list[Staged], new_changes: Callable[[], Any]) -> tuple[Any, Updates]:
+    """Return the changes and the updates of batches together."""
+    if len(batches) == 1:
+        return batches[0].changes, batches[0].updates
+    changes, updates = new_changes(), Updates()
+    for staged in batches:
+        changes.update(staged.changes)
+        updates.update(staged.updates)
+    return changes, updates

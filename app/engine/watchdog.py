@@ -51,7 +51,7 @@ def end_within(seconds: float) -> None:
 
 
 class Watchdog:
-    """Ends the process when the event loop, the fetch thread, a rebalance or a partition stands still.
+    """Ends the process when the event loop, the consumer's thread, a rebalance or a partition stands still.
 
     Args:
         engine: what it watches.
@@ -142,8 +142,8 @@ class Watchdog:
         silent = engine.at_work and not engine.lease.holds
         if (still := self._still("group", "silent" if silent else None)) > self._seconds:
             return f"the consumer group has answered no heartbeat for {still:.0f} s"
-        if not await self._fetch_thread_answers():
-            return f"the fetch thread has not answered for {self._seconds:.0f} s"
+        if not await self._consumer_answers():
+            return f"the consumer's thread has not answered for {self._seconds:.0f} s"
         return None
 
     def _still(self, what: TP | str, mark: Any) -> float:
@@ -155,7 +155,7 @@ class Watchdog:
         self._since[what] = (mark, since)
         return now - since
 
-    async def _fetch_thread_answers(self) -> bool:
+    async def _consumer_answers(self) -> bool:
         thread = self._engine.app.consumer._thread
         if thread._thread is None:  # not started yet
             return True
@@ -192,4 +192,4 @@ _WAITS = ("cr_await", "ag_await", "gi_yieldfrom")
 
 
 async def _answer() -> None:
-    """Be run in the fetch thread."""
+    """Be run in the consumer's thread."""

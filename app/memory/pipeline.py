@@ -62,7 +62,6 @@ class _Engine(Engine):
         self.references = _References(self, kafka)
         self.commit_seconds = self.reference_seconds = 0.0
         self._kafka = kafka
-        self._tag = 0
 
     @property
     def producer(self) -> Any:
@@ -82,9 +81,8 @@ class _Engine(Engine):
     def end_of(self, tp: TP) -> int | None:
         return self._kafka.end(tp.topic, tp.partition)
 
-    async def rewind(self, topic: str, number: int, offset: int | None) -> tuple[int, int]:  # noqa: ARG002 (records are read by position)
-        self._tag += 1
-        return offset or 0, self._tag
+    async def start_of(self, topic: str, number: int) -> int:  # noqa: ARG002 (nothing is committed to the group)
+        return 0
 
     async def stop_worker(self, why: str) -> None:
         self.failure = why
@@ -173,7 +171,7 @@ class Pipeline:
             elif partition.ready:
                 records = self._kafka.records(tp.topic, tp.partition, partition.accepted)[: partition.limit]
                 if records:
-                    self._queues[tp.topic].put_nowait(partition.chunk(records, partition.tag or 0))
+                    self._queues[tp.topic].put_nowait(partition.chunk(records))
             busy |= not partition.ready or partition.accepted < self._kafka.end(tp.topic, tp.partition)
         for task in self._tasks.values():
             if task.done():

@@ -52,7 +52,7 @@ def reasons(engine: Engine, most: int) -> Iterator[Reason]:
             continue
         if partition.tag is None:
             yield Reason("retrying", f"{partition.name} has failed, and begins again.")
-        since = partition.waits_since
+        since = partition.queue.since
         if since is not None and (waits := time.monotonic() - since) > CONFIRM_SECONDS:
             yield Reason("unconfirmed", f"{partition.name} waits for Kafka's confirmation for {waits:.0f} s.")
         lag = engine.lag(tp)

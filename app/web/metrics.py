@@ -142,7 +142,7 @@ def _put_meter(sheet: Sheet, source: Source, meter: Meter) -> None:
 def _put_topic(sheet: Sheet, topic: str, held: list[Partition]) -> None:
     sheet.put(metrics.PARTITIONS, len(held), topic)
     sheet.put(metrics.RESTORING, sum(partition.committed is None for partition in held), topic)
-    waiting = [partition.waits_since for partition in held]
+    waiting = [partition.queue.since for partition in held]
     since = min((one for one in waiting if one is not None), default=None)
     sheet.put(metrics.COMMIT_WAIT, 0.0 if since is None else time.monotonic() - since, topic)
     sizes = [partition.state.sizes() for partition in held if hasattr(partition, "state")]

@@ -1,6 +1,6 @@
 """Real consumers of both kinds, without a Kafka: what they commit is written down."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from inspect import signature
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,7 +10,7 @@ from aiokafka.structs import ConsumerRecord
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
-from app.engine.consumer import Consumer, Fetched
+from app.engine.consumer import Consumer
 from app.engine.engine import Engine
 from app.engine.transport import Transport
 
@@ -21,17 +21,15 @@ GENERATION = 7
 class Partition:
     """A partition whose agent is done with all before the offset `committed`."""
 
-    limit = 4000
-    full = False
-
     def __init__(self, committed: int) -> None:
         self.committed = committed
+        self.accepted = 0
+        self.fetched: list[ConsumerRecord] = []
 
-    def chunk(self, records: Any, tag: int) -> Any:
-        return SimpleNamespace(records=records, tag=tag)
-
-    def due(self) -> None:
-        """Nothing is to be tried again."""
+    def offer(self) -> Any:
+        """Return what was fetched, once."""
+        records, self.fetched = self.fetched, []
+        return SimpleNamespace(partition=self, records=records) if records else None
 
     async def drain(self, seconds: float) -> None:
         """Nothing is under way."""
@@ -73,6 +71,21 @@ class Consuming:
         self.consumer._committed_offset.update(offsets)
         return True
 
+    def fetch(self, batches: Iterable[list[ConsumerRecord]]) -> None:
+        """Have Kafka give these batches of records, one after the other, and then stop."""
+        coming = iter(batches)
+
+        async def wait_next_records(_: float) -> Any:
+            records = next(coming, [])
+            if not records:
+                self.consumer._stopped.set()
+            elif isinstance(self.consumer, Consumer):
+                cast(Any, self.consumer.engine.partitions[T]).fetched = records
+                return {}, {T}
+            return {T: records}, {T}
+
+        self.consumer._wait_next_records = wait_next_records
+
     def ack(self, *offsets: int) -> None:
         for offset in offsets:
             self.consumer.ack(message(offset))
@@ -112,6 +125,6 @@ def message(offset: int, generation: int = GENERATION) -> ConsumerMessage:
     return ConsumerMessage("t", 0, offset, 0.0, 0, (), None, b"", None, tp=T, generation_id=generation)
 
 
-def fetched(count: int) -> Fetched:
+def fetched(*offsets: int) -> list[ConsumerRecord]:
     """Return records as a fetch returns them."""
-    return Fetched(ConsumerRecord("t", 0, n, 0, 0, None, b"", None, 0, 0, ()) for n in range(count))
+    return [ConsumerRecord("t", 0, n, 0, 0, None, b"", None, 0, 0, ()) for n in offsets]

@@ -49,17 +49,8 @@ async def test_nothing_is_committed_past_an_event_in_flight(consuming: Consuming
     indirect=True,
 )
 async def test_nothing_is_committed_past_an_event_behind_a_gap(consuming: Consuming) -> None:
-    records = fetched(10)
-    batches = iter([{T: type(records)([records[n] for n in (3, 5, 6)])}])  # 4 was compacted away
     consumer = consuming.consumer
-
-    async def wait_next_records(_: float) -> Any:
-        batch = next(batches, {})
-        if not batch:
-            consumer._stopped.set()
-        return batch, {T}
-
-    consumer._wait_next_records = wait_next_records
+    consuming.fetch([fetched(3, 5, 6)])  # 4 was compacted away
     consumer.highwater = lambda _: 10
     await consumer._drain_messages(consumer)
     consuming.ack(3, 6)  # 5 is in flight
@@ -72,21 +63,14 @@ async def test_nothing_is_committed_past_an_event_behind_a_gap(consuming: Consum
 )
 async def test_a_record_costs_no_task(consuming: Consuming) -> None:
     consumer, count = consuming.consumer, 1000
-    batches = iter([{T: fetched(count)}])
     tasks = 0
-
-    async def wait_next_records(_: float) -> Any:
-        batch = next(batches, {})
-        if not batch:
-            consumer._stopped.set()
-        return batch, {T}
 
     def count_task(loop: Any, coroutine: Any, **options: Any) -> Any:
         nonlocal tasks
         tasks += 1
         return asyncio.Task(coroutine, loop=loop, **options)
 
-    consumer._wait_next_records = wait_next_records
+    consuming.fetch([fetched(*range(count))])
     consumer.highwater = lambda _: count
     consumer.callback = nothing
     loop = asyncio.get_running_loop()

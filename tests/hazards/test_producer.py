@@ -5,7 +5,6 @@ import time
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any, cast
-from unittest.mock import Mock
 
 import faust
 import pytest
@@ -65,19 +64,16 @@ def committing(delivery: asyncio.Future[Any]) -> tuple[State, asyncio.Task[None]
     )
     engine = SimpleNamespace(
         wiring=wiring,
-        room=asyncio.Event(),
+        wake=lambda: None,
         policies={},
         dlq_limit=None,
-        commit_seconds=0.025,
+        tick=lambda: asyncio.sleep(0.025),
         clock=time.time,
         meters=Meters(Meter),
     )
     partition = Partition(cast(Any, engine), cast(Any, SimpleNamespace(topic="t", idle=None)), 0, 1)
     partition.state = cast(Any, State())
-    staged = Mock(
-        spec_set=list(Staged.__annotations__), deliveries=[delivery], updates={}, position=5, tally=Tally()
-    )
-    partition._queue.append(staged)
+    partition.queue.add(Staged(None, {}, [delivery], 5, 0.0, 0, (0, 0, 0), Tally()))
     return cast(State, partition.state), asyncio.create_task(partition._commit())
 
 

@@ -1,12 +1,18 @@
 """The main job on real Kafka: what goes in, what comes out, what can be asked."""
 
+import asyncio
 import json
+import re
+import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.structs import TopicPartition
 
 from app.engine.producer import partition_for
 from tests.service import Service
@@ -235,6 +241,45 @@ def test_the_state_is_restored_on_another_disk(service: Service) -> None:
     second = service.worker("1").wait_ready()
     assert second.get("/tables/page-views//a").json()["total"] == {"views": 1000}
     assert second.get("/tables/seen/999").status_code == 200
+
+
+def test_events_that_are_deleted_before_they_are_fetched_are_told(service: Service) -> None:
+    worker = service.worker().wait_ready()
+    topic = service.topic("activity.raw")
+    users = [f"u{n}" for n in range(40)]  # of all partitions
+    service.send("activity.raw", [event(event_id=user, user_id=user) for user in users])
+    service.wait_done()
+    worker.process.send_signal(signal.SIGSTOP)
+    try:
+        # A fetch that is under way may still bring the first of these, but not the second.
+        for part in ("first", "second"):
+            service.send("activity.raw", [event(event_id=f"{part} {u}", user_id=u) for u in users])
+        asyncio.run(delete(service.kafka, topic))
+    finally:
+        worker.process.send_signal(signal.SIGCONT)
+    service.send("activity.raw", [event(event_id=f"after {user}", user_id=user) for user in users])
+    service.wait_done()
+    ids = {json.loads(record.value)["event_id"] for record in service.read("activity.enriched")}
+    assert {f"after {user}" for user in users} <= ids
+    gone = re.findall(r"activity\.raw/(\d): the events (\d+) to (\d+) are gone", worker.log.read_text())
+    assert {number for number, _, _ in gone} == set("0123")
+    lost = {f"{part} {user}" for part in ("first", "second") for user in users} - ids
+    assert sum(int(last) - int(first) + 1 for _, first, last in gone) == len(lost)
+    assert {f"second {user}" for user in users} <= lost
+    assert worker.stop() == 0
+
+
+async def delete(kafka: str, topic: str) -> None:
+    """Delete all records that a topic has now, as its retention would."""
+    partitions = [TopicPartition(topic, number) for number in range(4)]
+    async with AIOKafkaConsumer(bootstrap_servers=kafka) as consumer:
+        ends = await consumer.end_offsets(partitions)
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    try:
+        await admin.delete_records({tp: RecordsToDelete(end) for tp, end in ends.items()})
+    finally:
+        await admin.close()
 
 
 def test_a_data_directory_is_for_one_worker(service: Service) -> None:

@@ -1,16 +1,14 @@
-"""Records taken from what aiokafka's consumer has fetched: all of them, once, from its position on."""
+"""Records of a partition between their fetch and their agent: all of them, once, from its position on."""
 
-from types import SimpleNamespace
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
 from aiokafka.errors import KafkaError
 from aiokafka.producer.message_accumulator import BatchBuilder
-from aiokafka.record import MemoryRecords
 from aiokafka.structs import TopicPartition
 
-from app.engine.fetch import take
+from app.engine.fetch import Answer, Incoming, Reader
 
 TP = TopicPartition("t", 0)
 ZSTD = 4
@@ -25,50 +23,108 @@ def record_batch(first: int, count: int) -> bytearray:
     return raw
 
 
-def fetched(raw: bytes, offset: int) -> tuple[FetchResult, Any]:
-    part = PartitionRecords(TP, MemoryRecords(raw), None, offset, None, None, True, 0)
-    position = SimpleNamespace(position=offset, paused=False)
-    position.consumed_to = lambda to: setattr(position, "position", to)
-    assignment = SimpleNamespace(active=True, state_value=lambda _: position)
-    return FetchResult(TP, assignment=assignment, partition_records=part, backoff=0), position
+def answer(*batches: bytes) -> Answer:
+    return Answer(b"".join(map(bytes, batches)), 100, None)
+
+
+def incoming(offset: int, *batches: bytes) -> Incoming:
+    made = Incoming()
+    made.move(offset)
+    made.add(answer(*batches))
+    return made
+
+
+def offsets(records: list[Any]) -> list[int]:
+    return [record.offset for record in records]
 
 
 def test_all_records_are_taken_in_whole_batches() -> None:
-    raw = b"".join(bytes(record_batch(first, 10)) for first in (0, 10, 20))
-    result, consumer = fetched(raw, 0)
-    found = []
-    for upto in (20, 30):
-        found += [int(record.value) for record in take(result, 15)]
-        assert consumer.position == upto
-    assert found == list(range(30))
-    assert not result.has_more()
-    assert take(result, 15) == []
+    made = incoming(0, *(record_batch(first, 10) for first in (0, 10, 20)))
+    assert (made.next, made.end, len(made)) == (30, 100, 30)
+    assert offsets(made.take(15)) == list(range(20))
+    assert len(made) == 10
+    made.add(answer(record_batch(30, 5)))
+    assert offsets(made.take(100)) == list(range(20, 35))
+    assert not made
+    assert made.take(15) == []
+
+
+def test_what_waits_has_a_size() -> None:
+    raw = [record_batch(first, 10) for first in (0, 10, 20)]
+    made = incoming(0, *raw[:2])
+    made.add(answer(raw[2]))
+    sizes = []
+    while made:
+        sizes.append(made.size)
+        made.take(1)
+    first = len(raw[0]) + len(raw[1])
+    assert sizes == [first + len(raw[2]), first + len(raw[2]), len(raw[2])]
+    assert made.size == 0
+    made.add(answer(record_batch(30, 10)))
+    made.move(40)
+    assert made.size == 0
 
 
 def test_what_lies_before_the_position_is_left_out() -> None:
-    result, _ = fetched(bytes(record_batch(0, 10)), 7)
-    assert [record.offset for record in take(result, 1)] == [7, 8, 9]
+    assert offsets(incoming(7, record_batch(0, 10)).take(1)) == [7, 8, 9]
 
 
-def test_nothing_is_taken_after_the_consumer_was_moved() -> None:
-    result, consumer = fetched(bytes(record_batch(0, 10)), 0)
-    consumer.position = 5
-    assert take(result, 100) == []
-    assert not result.has_more()
+def test_a_part_of_a_batch_at_the_end_is_fetched_again() -> None:
+    made = incoming(0, record_batch(0, 10), record_batch(10, 10)[:-1])
+    assert made.next == 10
+    assert offsets(made.take(100)) == list(range(10))
 
 
-def test_nothing_is_taken_from_the_middle_of_a_batch_that_aiokafka_has_begun() -> None:
-    result, _ = fetched(bytes(record_batch(0, 10)), 0)
-    assert len(result.getall(3)) == 3
-    with pytest.raises(AssertionError):
-        take(result, 100)
+def test_a_move_drops_what_is_here() -> None:
+    made = incoming(0, record_batch(0, 10))
+    made.failure = KafkaError("gone")
+    assert made.full(100)
+    before = made.tag
+    assert made.move(5) == made.tag == before + 1
+    assert (made.next, len(made)) == (5, 0)
+    assert not made.full(100)
+    assert made.take(100) == []
 
 
 def test_a_corrupt_batch_is_an_error_and_nothing_behind_it_is_taken() -> None:
     bad = record_batch(10, 10)
     bad[-1] ^= 1
-    result, consumer = fetched(bytes(record_batch(0, 10) + bad + record_batch(20, 10)), 0)
-    with pytest.raises(KafkaError, match="corrupt"):
-        take(result, 100)
-    assert consumer.position == 0
-    assert not result.has_more()
+    made = Incoming()
+    with pytest.raises(KafkaError, match="offset 10 is corrupt"):
+        made.add(answer(record_batch(0, 10), bad, record_batch(20, 10)))
+    assert made.next == 10
+    assert offsets(made.take(100)) == list(range(10))
+
+
+class Leader(Reader):
+    """A reader of a leader that gives the same answer each time."""
+
+    def __init__(self, given: Answer) -> None:
+        self.given = given
+
+    def by_leader(self, partitions: Any) -> dict[int, list[TopicPartition]]:
+        return {1: list(partitions)}
+
+    async def ask(
+        self, node: int, offsets: Mapping[TopicPartition, int], *, wait_ms: int
+    ) -> dict[TopicPartition, Answer]:
+        return dict.fromkeys(offsets, self.given)
+
+
+async def test_a_reader_unpacks_all_that_came() -> None:
+    fetched = await Leader(answer(record_batch(0, 10), record_batch(10, 3))).fetch({TP: 4}, wait_ms=0)
+    assert offsets(list(fetched[TP].records)) == list(range(4, 13))
+    assert (fetched[TP].next, fetched[TP].end) == (13, 100)
+
+
+async def test_a_reader_raises_what_waiting_does_not_mend() -> None:
+    lost = KafkaError("out of range")
+    with pytest.raises(KafkaError) as raised:
+        await Leader(Answer(b"", -1, lost)).fetch({TP: 4}, wait_ms=0)
+    assert raised.value is lost
+
+
+async def test_a_reader_leaves_out_what_may_come_later() -> None:
+    away = KafkaError("no leader")
+    away.retriable = True
+    assert await Leader(Answer(b"", -1, away)).fetch({TP: 4}, wait_ms=0) == {}

@@ -55,10 +55,10 @@ def test_a_lag_at_the_bound_is_allowed(engine: Any) -> None:
 
 def test_reasons_of_a_partition(engine: Any) -> None:
     partition = engine.partitions[RAW]
-    partition._queue.append(SimpleNamespace(since=time.monotonic() - CONFIRM_SECONDS - 5))
+    partition.queue.add(SimpleNamespace(since=time.monotonic() - CONFIRM_SECONDS - 5))
     (reason,) = reasons(engine, 100)
     assert reason == ("unconfirmed", "activity.raw/0 waits for Kafka's confirmation for 15 s.")
-    partition._queue.clear()
+    partition.queue.committed(1)
     partition.tag = None
     assert codes(engine) == ["retrying"]
     partition.committed = None
@@ -123,12 +123,14 @@ def test_progress_by_table(engine: Any) -> None:
 
 
 def test_the_end_of_a_partition_is_the_newest_that_is_known() -> None:
-    consumer = SimpleNamespace(highwater=lambda tp: 7)
-    engine: Any = SimpleNamespace(app=SimpleNamespace(consumer=consumer), ends={})
+    incoming = SimpleNamespace(end=7)
+    engine: Any = SimpleNamespace(partitions={RAW: SimpleNamespace(incoming=incoming)}, ends={})
     assert Engine.end_of(engine, RAW) == 7
     engine.ends[RAW] = 9
     assert Engine.end_of(engine, RAW) == 9
-    consumer.highwater = lambda tp: None
+    incoming.end = None
     assert Engine.end_of(engine, RAW) == 9
     engine.ends.clear()
+    assert Engine.end_of(engine, RAW) is None
+    engine.partitions.clear()
     assert Engine.end_of(engine, RAW) is None

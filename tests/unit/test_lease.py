@@ -6,10 +6,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.errors import KafkaError
+from faust.types import TP
 
 from app.engine.peers import now
-from tests.hazards.consumers import millrace
+from tests.hazards.consumers import T, millrace
+
+OTHER = TP("ordinary", 0)
 
 
 class Coordinator:
@@ -22,6 +26,7 @@ class Coordinator:
         self._rejoin_needed_fut: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.group_id, self.generation, self.member_id, self.coordinator_id = "group", 7, "member", 0
         self._client = self
+        self._subscription = SubscriptionState()
         self.code = 0
 
     async def send(self, node: int, request: Any, *, group: Any) -> Any:
@@ -83,6 +88,14 @@ async def test_it_counts_from_when_it_was_sent() -> None:
     assert lease.age >= 0.19  # the loop sleeps by another clock
 
 
+async def test_one_keeps_a_member_that_fetches_nothing_by_itself() -> None:
+    _, coordinator, _ = await started()
+    coordinator._subscription._last_fetch_ended -= 1000
+    assert coordinator._subscription.fetcher_idle_time >= 1000
+    await coordinator._do_heartbeat()
+    assert coordinator._subscription.fetcher_idle_time < 10
+
+
 @pytest.mark.parametrize("code", [0, 25])  # 25: it is no member
 async def test_an_assignment_is_followed_by_a_heartbeat_at_once(code: int) -> None:
     lease, coordinator, thread = await started()
@@ -94,8 +107,11 @@ async def test_an_assignment_is_followed_by_a_heartbeat_at_once(code: int) -> No
         await asyncio.sleep(0)
 
     thread.consumer.threadsafe_partitions_assigned = assign
-    await thread.on_partitions_assigned({1}, 7)
+    paused: list[Any] = []
+    thread._ensure_consumer().pause = lambda *partitions: paused.extend(partitions)
+    await thread.on_partitions_assigned({T, OTHER}, 7)
     await thread._beating
-    assert (lease.holds, assigned) == (code == 0, [({1}, 7)])
+    assert (lease.holds, assigned) == (code == 0, [({T, OTHER}, 7)])
+    assert paused == [T]  # these Millrace fetches itself
     # What the answer means, the coordinator finds out by itself: it may have joined again by now.
     assert not coordinator._rejoin_needed_fut.done()

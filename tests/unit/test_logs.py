@@ -43,6 +43,16 @@ def test_what_matters_and_what_happens_is_always_said(level: int) -> None:
     assert [said(repeats, level, "stops") for _ in range(3)] == ["stops"] * 3
 
 
+def test_each_loss_is_said() -> None:
+    repeats = Repeats()
+    for level, times in ((logging.ERROR, 4), (logging.WARNING, 1)):
+        records = [
+            logging.LogRecord("app.engine.restore", level, "file", 1, "%d is gone", (n,), None)
+            for n in range(4)
+        ]
+        assert sum(map(repeats.filter, records)) == times
+
+
 def test_it_remembers_a_bounded_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "MOST_KNOWN", 3)
     repeats = Repeats()

@@ -44,6 +44,48 @@ def rows_of(state: State) -> dict[str, bytes | None]:
     return {key[2:].decode(): value for key, value in state.scan_committed(b"t\0", b"t\1")}
 
 
+async def test_a_row_that_was_written_last_is_read_from_memory(tmp_path: Path) -> None:
+    state = owner(MemoryLog(), tmp_path)
+    await state.acquire()
+    for value in (b"1", b"2", b"x" * 1000, None, b"3"):
+        made = changes(x=value, y=b"1")
+        state.stage(made)
+        assert state.get_many([b"t\0x", b"t\0z"]) == [value, None]
+        await state.commit(made, at(10))
+        state.applied([made])
+        assert state.get_many([b"t\0z", b"t\0x", b"dt\0x", b"t\0y"]) == [
+            None,
+            value,
+            value and value * 2,
+            b"1",
+        ]
+    state._store.get_many = lambda keys: pytest.fail(f"{keys} were read")  # type: ignore[method-assign]
+    assert state.get_many([b"t\0y", b"t\0x"]) == [b"1", b"3"]
+
+
+async def test_few_rows_are_kept_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tables.state.RECENT_ROWS", 4)
+    state = owner(MemoryLog(), tmp_path)
+    await state.acquire()
+    for n in range(20):
+        await state.commit(changes(**{f"a{n}": b"1", f"b{n}": b"x" * 1000}), at(n))
+        assert 0 < len(state._recent) <= 5
+    assert state.get_many([b"t\0a0", b"t\0b0", b"t\0a19"]) == [b"1", b"x" * 1000, b"1"]
+
+
+async def test_what_was_kept_in_memory_is_not_taken_for_what_the_log_says(tmp_path: Path) -> None:
+    log = MemoryLog()
+    first = owner(log, tmp_path / "a")
+    await first.acquire()
+    await first.commit(changes(x=b"1"), at(10))
+    second = owner(log, tmp_path / "b")
+    await second.acquire()
+    await second.commit(changes(x=b"2"), at(20))
+    second.close()
+    await first.acquire()
+    assert first.get_many([b"t\0x"]) == [b"2"]
+
+
 async def test_commit_is_seen_by_the_next_owner_on_another_disk(tmp_path: Path) -> None:
     log = MemoryLog()
     first = owner(log, tmp_path / "a")

@@ -12,6 +12,7 @@ from app.engine.batch import Batch, Chunk
 from app.engine.errors import DlqLimit
 from app.engine.meters import Meter, Meters
 from app.engine.partition import Partition
+from app.engine.producer import Together
 from app.engine.source import Source
 from app.memory.kafka import MemoryKafka
 from models.record import encode
@@ -39,17 +40,31 @@ def partition(producer: MemoryKafka, log: MemoryLog, path: Path) -> Partition:
     engine = SimpleNamespace(
         wiring=wiring,
         producer=producer,
+        together=Together(lambda: cast(Any, producer)),
         copartitioned=set(),
         policies={},
         dlq_limit=DlqLimit(),
         clock=time.time,
         meters=Meters(Meter),
-        room=asyncio.Event(),
+        wake=lambda: None,
     )
     made = Partition(cast(Any, engine), source, 0, limit=100)
     made.state = cast(Any, State(log, Store(path), []))
     made.tag = 0
     return made
+
+
+class Counting(MemoryKafka):
+    """Counts batches, and fails if it is told to."""
+
+    batches = 0
+    failure: Exception | None = None
+
+    async def send_batch(self, *args: Any, **kwargs: Any) -> Any:
+        if self.failure is not None:
+            raise self.failure
+        self.batches += 1
+        return await super().send_batch(*args, **kwargs)
 
 
 def sent(kafka: MemoryKafka) -> list[tuple[bytes, bytes, bytes]]:
@@ -63,7 +78,7 @@ async def process(owner: Partition, numbers: list[int]) -> None:
         SimpleNamespace(offset=owner.accepted + i, value=b"%d" % n, headers=(), timestamp=0)
         for i, n in enumerate(numbers)
     ]
-    batch: Batch[int] = Batch(cast(Chunk, owner.chunk(records, 0)))
+    batch: Batch[int] = Batch(cast(Chunk, owner.chunk(records)))
     async with batch.commit() as out:
         sums = [0, 0]
         for n in batch:
@@ -109,3 +124,50 @@ async def test_where_a_commit_is_too_large_each_batch_sends_its_own(tmp_path: Pa
     await owner._commit_first(1)
     assert [value for _, value, _ in sent(producer)] == [b"3", b"1", b"3"]
     assert owner.committed == 2
+
+
+async def test_partitions_that_commit_at_once_share_batches(tmp_path: Path) -> None:
+    producer = Counting(1)
+    first, second = (partition(producer, MemoryLog(), tmp_path / name) for name in "ab")
+    second.engine = first.engine
+    second.number = 1
+    await process(first, [1, 2])
+    await process(second, [3])
+    await asyncio.gather(first._commit_first(1), second._commit_first(1))
+    assert sent(producer) == [
+        (b"sum", b"1", b"numbers/0/0"),
+        (b"sum", b"2", b"numbers/0/1"),
+        (b"sum", b"3", b"numbers/1/0"),
+    ]
+    assert producer.batches == 1
+
+
+async def test_a_batch_that_fails_fails_all_that_have_a_share_in_it(tmp_path: Path) -> None:
+    producer = Counting(1)
+    first, second = (partition(producer, MemoryLog(), tmp_path / name) for name in "ab")
+    second.engine = first.engine
+    producer.failure = ConnectionError("away")
+    await process(first, [1])
+    await process(second, [3])
+    commits = [first._commit_first(1), second._commit_first(1)]
+    failures = await asyncio.gather(*commits, return_exceptions=True)
+    assert failures == [producer.failure, producer.failure]
+    assert (first.committed, second.committed) == (None, None)
+    producer.failure = None
+    await first._commit_first(1)
+    assert [value for _, value, _ in sent(producer)] == [b"1"]
+
+
+async def test_a_partition_that_gives_up_takes_no_other_with_it(tmp_path: Path) -> None:
+    producer = Counting(1)
+    first, second = (partition(producer, MemoryLog(), tmp_path / name) for name in "ab")
+    second.engine = first.engine
+    await process(first, [1])
+    await process(second, [3])
+    gone = asyncio.create_task(first._commit_first(1))
+    stays = asyncio.create_task(second._commit_first(1))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await stays
+    assert [value for _, value, _ in sent(producer)] == [b"1", b"3"]
+    assert (first.committed, second.committed) == (None, 1)

@@ -16,7 +16,7 @@ LIMIT = 0.2
 
 
 class Thread:
-    """Faust's fetch thread, or one that is dead or does not answer."""
+    """Faust's consumer thread, or one that is dead or does not answer."""
 
     def __init__(self, *, alive: bool = True, answers: bool = True) -> None:
         self._thread = SimpleNamespace(is_alive=lambda: alive)
@@ -110,7 +110,7 @@ async def test_a_heartbeat_may_fail_now_and_then() -> None:
 
 @pytest.mark.parametrize("thread", [Thread(alive=False), Thread(answers=False)])
 async def test_the_fetch_thread_must_answer(thread: Thread) -> None:
-    assert await look(engine(thread=thread), 10, times=1) == "the fetch thread has not answered for 0 s"
+    assert await look(engine(thread=thread), 10, times=1) == "the consumer's thread has not answered for 0 s"
 
 
 async def test_it_stops() -> None:
