@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from bench.capacity import Watch, capacity
 from bench.command import Bench, bench, helpers, leave, table, verdict, workload
 from bench.cores import busy_seconds
 from bench.feed import Feeder
@@ -21,6 +22,7 @@ from bench.sender import LATE_SECONDS, LINGER_MS, Sent
 from bench.service import Service
 from bench.worker import BenchError
 
+WATCH = Watch(warm=3, seconds=8)
 PROBES = 20  # a second
 QUANTILES = (0.5, 0.95, 0.99, 1.0)
 NAMES = ("p50", "p95", "p99", "max")
@@ -74,7 +76,13 @@ class Level:
 
 
 @click.command()
-@click.option("--capacity-events", type=click.IntRange(10_000), default=1_000_000, show_default=True)
+@click.option(
+    "--capacity-events",
+    type=click.IntRange(10_000),
+    default=400_000,
+    show_default=True,
+    help="Drained; where the capacity is looked for.",
+)
 @click.option("--shares", default="10,25,50,75,90", show_default=True, help="Loads, in % of the capacity.")
 @click.option("--warm-seconds", type=click.IntRange(1), default=5, show_default=True)
 @click.option("--seconds", type=click.IntRange(1), default=20, show_default=True, help="Of each load.")
@@ -88,6 +96,12 @@ class Level:
     show_default=True,
     help="How long the sender lets an event wait for others; it is part of the latency.",
 )
+@click.option(
+    "--agents",
+    default="activity",
+    show_default=True,
+    help="MILLRACE_AGENTS; by default those of the job that the drain rate is measured with.",
+)
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of the events.")
 def main(
     *,
@@ -97,13 +111,14 @@ def main(
     seconds: int,
     ask_seconds: int,
     linger_ms: int,
+    agents: str,
     seed: int,
 ) -> None:
     """Measure the latency of one worker under loads that do not wait for it.
 
-    First its drain rate on a prefilled topic, the capacity. Then, at each share of it, from when an event is
-    due to be sent to when an ordinary consumer has read it enriched, and to when its id is in the table
-    `seen` over HTTP.
+    First its drain rate on a prefilled topic, and its capacity: the highest load whose lag stays flat. Then,
+    at each share of it, from when an event is due to be sent to when an ordinary consumer has read it
+    enriched, and to when its id is in the table `seen` over HTTP.
     """
     try:
         wanted = [int(share) / 100 for share in shares.split(",")]
@@ -113,31 +128,32 @@ def main(
         raise click.ClickException("there is no matplotlib for the plot: run it with `make bench-latency`")
     shape = Shape(warm_seconds, seconds, ask_seconds, linger_ms)
     with bench("latency") as on:
-        capacity, levels, problems = asyncio.run(_measure(on, capacity_events, wanted, shape, seed))
-        _publish(on, capacity, levels, problems, shape, seed)
+        capacities, levels, problems = asyncio.run(_measure(on, capacity_events, wanted, shape, agents, seed))
+        _publish(on, capacities, levels, problems, shape, agents, seed)
     leave(problems)
 
 
 async def _measure(
-    on: Bench, count: int, shares: Sequence[float], shape: Shape, seed: int
-) -> tuple[float, list[Level], list[str]]:
-    click.echo(f"capacity: {count:,} events… ", nl=False, err=True)
-    drained, problems = await drain(on.kafka, on.folder / "capacity", count, seed)
+    on: Bench, count: int, shares: Sequence[float], shape: Shape, agents: str, seed: int
+) -> tuple[tuple[float, float], list[Level], list[str]]:
+    click.echo(f"drain: {count:,} events… ", nl=False, err=True)
+    drained, problems = await drain(on.kafka, on.folder / "capacity", count, seed, MILLRACE_AGENTS=agents)
     click.echo(f"{drained.rate:,.0f}/s", err=True)
     levels = []
-    async with Service(on.kafka, on.folder) as service:
+    async with Service(on.kafka, on.folder, MILLRACE_AGENTS=agents) as service:
         service.start()
         feeder = Feeder(seed, service.partitions)
         await service.ready()
         with helpers(3) as pool:
+            highest, _ = await capacity(service, pool, feeder, on.folder / "feed", drained.rate, WATCH)
             for share in shares:
                 click.echo(f"{share:.0%}… ", nl=False, err=True)
-                level = await _level(service, pool, feeder, share, share * drained.rate, shape, on.folder)
+                level = await _level(service, pool, feeder, share, share * highest, shape, on.folder)
                 click.echo(f"p99 {1000 * _quantile(level.kafka, 0.99):,.0f} ms", err=True)
                 levels.append(level)
                 if level.probed.missing:
                     problems.append(f"{level.probed.missing} events were never visible over HTTP")
-        return drained.rate, levels, problems + await check(service, feeder.expected)
+        return (drained.rate, highest), levels, problems + await check(service, feeder.expected)
 
 
 async def _level(
@@ -200,13 +216,14 @@ def _quantile(ascending: Sequence[float], share: float) -> float:
 
 def _publish(
     on: Bench,
-    capacity: float,
+    capacities: tuple[float, float],
     levels: Sequence[Level],
     problems: Sequence[str],
     shape: Shape,
+    agents: str,
     seed: int,
 ) -> None:
-    plot = on.path(".svg")
+    plot, (drained, highest) = on.path(".svg"), capacities
     by_level = [
         [
             [1000 * _quantile(found, share) for share in QUANTILES]
@@ -255,8 +272,9 @@ def _publish(
         "Latency of one worker",
         [*table(rows), "", f"![]({plot.name})", "", *verdict(problems)],
         [
-            f"loads: shares of {capacity:,.0f} events/s, which one worker has drained from a prefilled topic "
-            "just before",
+            f"loads: shares of the capacity, {highest:,.0f} events/s; from a prefilled topic one worker had "
+            f"drained {drained:,.0f}/s just before",
+            WATCH.meaning,
             "latency: milliseconds, from the moment when an event was due to be sent, whenever it was, to "
             f"when a consumer had it enriched (all events of {shape.read:.0f} s after {shape.warm:.0f} s "
             f"of the load), and to when its id was found in the table `seen` over HTTP ({PROBES} events a "
@@ -268,9 +286,8 @@ def _publish(
             "worker: share of a core that it used while the latency to the consumer was measured; machine: "
             f"cores that were busy then, with broker, sender ({senders} of a core) and reader ({readers}) "
             "beside the worker",
-            f"sender: librdkafka, acks=all, idempotent, zstd, linger {shape.linger} ms; reader: aiokafka "
-            "with its defaults, a consumer for each partition",
-            "settings: Millrace's defaults",
+            f"sender: librdkafka, acks=all, idempotent, linger {shape.linger} ms; reader: librdkafka",
+            f"settings: Millrace's defaults, with the agents {agents} (MILLRACE_AGENTS)",
             workload(seed),
         ],
     )

@@ -20,14 +20,19 @@ STOP_SECONDS = 60
 
 # By what a frame, `function (file:line)`, contains. The innermost frame that belongs to a stage decides.
 STAGES = {
-    "fetch": ("engine/fetch.py", "aiokafka/consumer/", "_fetch_records", "zstd_decode"),
+    "fetch": ("engine/fetch", "aiokafka/consumer/", "zstd_decode"),
     "decode": ("Decoder.many", "_seconds (models/record.py", "event_time (models/record.py"),
     "sort out": ("engine/trouble.py", "engine/errors.py", "_Commit._decode", "Partition.begin"),
     "deduplicate": ("tables/seen.py",),
     "rules": ("agents/", "models/", "Batch.pick"),
-    "windows and totals": ("tables/windows.py", "tables/totals.py"),
+    "windows and totals": ("tables/window", "tables/totals.py", "tables/aggregates.py"),
     "encode": ("Out.send",),
-    "append": ("append (app/engine/producer.py", "Outputs.records", "Out.flush", "Out.dead_letter"),
+    "append": (
+        "append (app/engine/producer.py",
+        "Outputs.records",
+        "_targets (app/engine/out.py",
+        "Out.dead_letter",
+    ),
     "compress": ("zstd_encode",),
     "send": ("aiokafka/",),
     "commit": ("tables/state.py", "tables/log.py", "engine/log.py", "Partition._commit", "Partition.stage"),

@@ -9,20 +9,15 @@ from statistics import median
 
 import click
 
+from bench.capacity import Watch, capacity
 from bench.command import Bench, bench, helpers, leave, table, verdict, workload
 from bench.feed import Feeder
-from bench.lag import RISE_SECONDS, Lag, lag
-from bench.load import check, drain, load
+from bench.load import check, drain
 from bench.service import Drain, Service
 
 PARTITIONS = {"MILLRACE_PARTITIONS": "8"}
 NO_STANDBYS = {"MILLRACE_STANDBYS": "0"}
 SPREAD = 0.15
-# The highest load is looked for up to this multiple of the drain rate, and this closely.
-BEYOND = 1.25
-CLOSE = 0.05
-# What else the machine does at times must not end the search too low.
-TRIES = 2
 
 
 @dataclass(frozen=True)
@@ -63,14 +58,15 @@ def main(*, events: int, workers: str, repeat: int, warm_seconds: int, seconds: 
         numbers = [int(number) for number in workers.split(",")]
     except ValueError:
         raise click.BadParameter("write numbers with commas: 1,2,4") from None
+    watch = Watch(warm_seconds, seconds)
     with bench("scale") as on:
-        scales, problems = asyncio.run(_measure(on, numbers, events, repeat, warm_seconds, seconds, seed))
-        _publish(on, scales, problems, warm_seconds, seconds, seed)
+        scales, problems = asyncio.run(_measure(on, numbers, events, repeat, watch, seed))
+        _publish(on, scales, problems, watch, seed)
     leave(problems)
 
 
 async def _measure(
-    on: Bench, numbers: Sequence[int], events: int, repeat: int, warm: float, seconds: float, seed: int
+    on: Bench, numbers: Sequence[int], events: int, repeat: int, watch: Watch, seed: int
 ) -> tuple[list[Scale], list[str]]:
     drains: dict[tuple[int, bool], list[Drain]] = {}
     problems = []
@@ -89,24 +85,17 @@ async def _measure(
         for number in numbers:
             plain = drains[number, False]
             folder = on.folder / f"capacity-{number}"
-            high = BEYOND * median(drained.rate for drained in plain)
-            capacity, behind, wrong = await _capacity(
-                on.kafka, folder, pool, number, high, warm, seconds, seed
+            click.echo(f"{_name(number)}:", err=True)
+            highest, behind, wrong = await _capacity(
+                on.kafka, folder, pool, number, median(drained.rate for drained in plain), watch, seed
             )
             problems += wrong
-            scales.append(Scale(number, plain, drains.get((number, True), plain), capacity, behind))
+            scales.append(Scale(number, plain, drains.get((number, True), plain), highest, behind))
     return scales, problems
 
 
 async def _capacity(
-    kafka: str,
-    folder: Path,
-    pool: Executor,
-    workers: int,
-    high: float,
-    warm: float,
-    seconds: float,
-    seed: int,
+    kafka: str, folder: Path, pool: Executor, workers: int, drained: float, watch: Watch, seed: int
 ) -> tuple[float, float, list[str]]:
     """Return the highest load that the lag stays flat under, that lag in seconds, and what is wrong."""
     async with Service(kafka, folder, **PARTITIONS) as service:
@@ -114,40 +103,15 @@ async def _capacity(
         for _ in range(workers):
             service.start()
         await service.ready()
-        low = behind = 0.0
-        while high - low > CLOSE * high:
-            rate = (low + high) / 2
-            for _ in range(TRIES):
-                click.echo(f"{_name(workers)}, {rate:,.0f} events/s: ", nl=False, err=True)
-                found = await _try(service, pool, feeder, folder / "feed", rate, warm, seconds)
-                click.echo(f"lag {found.mean:,.0f}, {found.growth:+,.0f}/s", err=True)
-                if found.flat(rate):
-                    low, behind = rate, found.mean / rate
-                    break
-            else:
-                high = rate
-        return low, behind, await check(service, feeder.expected, workers)
-
-
-async def _try(
-    service: Service, pool: Executor, feeder: Feeder, path: Path, rate: float, warm: float, seconds: float
-) -> Lag:
-    feed = await asyncio.to_thread(feeder.feed, path, int((warm + seconds) * rate))
-    async with load(service, pool, feed, rate) as running:
-        await running.until(warm)
-        found = await lag(service, seconds - 1)
-    async for _ in service.marks(feeder.expected.records):
-        pass  # what is left over would be the next load's lag
-    return found
+        highest, behind = await capacity(service, pool, feeder, folder / "feed", drained, watch)
+        return highest, behind, await check(service, feeder.expected, workers)
 
 
 def _name(workers: int) -> str:
     return "1 worker" if workers == 1 else f"{workers} workers"
 
 
-def _publish(
-    on: Bench, scales: Sequence[Scale], problems: Sequence[str], warm: float, seconds: float, seed: int
-) -> None:
+def _publish(on: Bench, scales: Sequence[Scale], problems: Sequence[str], watch: Watch, seed: int) -> None:
     first = scales[0]
     rows = [
         [
@@ -184,9 +148,7 @@ def _publish(
             "Millrace promises them: while all start, partitions change hands",
             "standbys: by default another worker, where there is one, keeps a warm copy of each partition's "
             "state; without them (MILLRACE_STANDBYS=0) each event is worked on by one worker only",
-            f"capacity: highest load, within {CLOSE:.0%}, whose lag grew by less than what comes in "
-            f"{1000 * RISE_SECONDS:.0f} ms, in {seconds:.0f} s after {warm:.0f} s, at the first or second "
-            "try; the sender does not wait for the workers",
+            watch.meaning,
             "wall rates, drain and capacity, mean little where the workers, the broker and the sender share "
             "few cores: more workers cannot be faster than the machine; CPU per event says what they cost",
             "settings: Millrace's defaults, but for 8 partitions",

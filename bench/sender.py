@@ -61,7 +61,6 @@ def send(
         "bootstrap.servers": kafka,
         "enable.idempotence": True,
         "acks": "all",
-        "compression.type": "zstd",
         "linger.ms": linger,
         "partitioner": "murmur2_random",  # as Kafka's own clients choose
         "queue.buffering.max.messages": 0,
