@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from functools import wraps
 from typing import Any, cast
 
 import faust
@@ -98,7 +99,15 @@ class App(faust.App):
         """
         if errors is not None:
             self.engine.policies.update(dict.fromkeys(channel.topics, errors))
-        return cast("Callable[[Any], Any]", super().agent(channel, **options))
+        declare = cast("Callable[[Any], Any]", super().agent(channel, **options))
+        if not isinstance(channel, faust.Topic) or channel.get_topic_name() not in self.engine.sources:
+            return declare
+        topic = channel.get_topic_name()
+
+        def with_batches(agent: Callable[[Any], Any]) -> Any:
+            return declare(wraps(agent)(lambda stream: agent(self.engine.turns.batches(topic, stream))))
+
+        return with_batches
 
     def set_up_log(self, root: logging.Logger) -> None:
         """See to the form of the worker's log, once its handlers are there."""

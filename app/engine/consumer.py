@@ -14,7 +14,6 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
 from app.engine.assignor import Assignor
-from app.engine.batch import Chunk
 from app.engine.engine import Engine, engine_of
 from app.engine.peers import now
 from app.engine.source import ConsumerRecord
@@ -124,7 +123,7 @@ class ReadOffsets(dict[TP, Any]):
 
 
 class Consumer(driver.Consumer):
-    """Faust's consumer; for topics with a `Source` it yields chunks, and commits what their engine says.
+    """Faust's consumer; for topics with a `Source` it wakes their agents, and commits what their engine says.
 
     Completion is told by the engine, never by Faust's acks: those arrive for a batch that has failed too,
     and after a rebalance for its successor.
@@ -168,20 +167,20 @@ class Consumer(driver.Consumer):
         return found if since == generation else {}  # after a rebalance they are fetched again
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109 (as above)
-        """Yield a message for each chunk of a batched topic, and for each record of another."""
+        """Yield a message for each batched topic with something to do, and for each record of another."""
         records, active = await self._wait_next_records(timeout)
         generation = self.app.consumer_generation_id
         if records is None or self.should_stop:
             return
-        for tp, message in [*self._chunks(), *self._ordinary(records, active)]:
+        for tp, message in [*self._wake(), *self._ordinary(records, active)]:
             if not self.flow_active or self.app.consumer_generation_id != generation:
                 return  # a rebalance: whatever is ours afterwards is fetched again
             yield tp, message
 
-    def _chunks(self) -> Iterator[tuple[TP, ConsumerMessage]]:
+    def _wake(self) -> Iterator[tuple[TP, ConsumerMessage]]:
         generation = self.app.consumer_generation_id
-        for tp, chunk in self.engine.offers():
-            yield tp, _message(tp, chunk, generation)
+        for tp in self.engine.turns.wake():
+            yield tp, _message(tp, self.engine.partitions[tp].accepted, generation)
 
     def _ordinary(
         self, records: Mapping[TP, list[ConsumerRecord]], active: set[TP] | None
@@ -232,17 +231,16 @@ class Consumer(driver.Consumer):
         await self.engine.references.close()
 
 
-def _message(tp: TP, chunk: Chunk, generation: int) -> ConsumerMessage:
-    # What it holds is known when its agent takes it.
+def _message(tp: TP, offset: int, generation: int) -> ConsumerMessage:
     return ConsumerMessage(
         tp.topic,
         tp.partition,
-        chunk.partition.accepted,
+        offset,
         time.time(),
         0,
         (),
         None,
-        chunk,
+        b"",
         None,
         tp=tp,
         generation_id=generation,

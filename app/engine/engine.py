@@ -25,6 +25,7 @@ from app.engine.restore import begin, end
 from app.engine.source import Source, State, Wiring
 from app.engine.standby import Standbys
 from app.engine.traced import NoTracer, Tracer
+from app.engine.turns import Turns
 from app.engine.watchdog import end_within
 
 logger = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ class Engine:
         partitions: the partitions that this worker owns.
         together: sends what partitions have at the same tick.
         fetching: fetches what the partitions have room for.
+        turns: when which agent gets batches.
         arrived: set when a partition may have something for its agent.
         joined: whether the consumer group has given this worker its partitions, be it none.
         stopping: whether the worker has been told to end.
@@ -124,6 +126,7 @@ class Engine:
         self.copartitioned: set[str] = set()
         self.partitions: dict[TP, Partition] = {}
         self.fetching = Fetching(self)
+        self.turns = Turns(self)
         self.arrived = asyncio.Event()
         self.commit_seconds = COMMIT_SECONDS
         self.together = Together(lambda: self.producer)
@@ -242,9 +245,13 @@ class Engine:
         offset: int = await self.app.consumer.start_of(TP(topic, number))
         return offset
 
-    def offers(self) -> list[tuple[TP, Chunk]]:
-        """Return chunks for the agents."""
-        return [(tp, chunk) for tp, partition in self.partitions.items() if (chunk := partition.offer())]
+    def offers(self, topic: str) -> list[Chunk]:
+        """Return chunks for the agent of a topic, at most one of each partition."""
+        return [
+            chunk
+            for tp, partition in self.partitions.items()
+            if tp.topic == topic and (chunk := partition.offer())
+        ]
 
     def committed(self, tp: TP) -> int | None:
         """Return the offset that may be committed for a partition."""
@@ -257,6 +264,8 @@ class Engine:
         for tp, partition in self.partitions.items():
             if tp.topic in names:
                 partition.agent_failed(failure)
+        for name in names:
+            self.turns.sleeps(name)
 
     async def stop_worker(self, why: str) -> None:
         """End the process: nothing is lost, since what is not in the state is fetched again."""

@@ -52,6 +52,11 @@ class Idle:
         return None if self._plan is None else self._plan[1]
 
     @property
+    def due(self) -> bool:
+        """Whether the watermark is to move, or may have to."""
+        return self._plan is not None or self.long
+
+    @property
     def long(self) -> bool:
         """Whether there were no events for long enough."""
         return self._seconds is not None and self._clock() - self._moved >= self._seconds

@@ -121,14 +121,20 @@ class Partition:
         self._chunks.append(chunk)
         return chunk
 
+    @property
+    def has_work(self) -> bool:
+        """Whether there may be a chunk for the agent."""
+        most = 1 if time.monotonic() >= self._offered + LEFT_OUT_SECONDS else 0
+        if self.tag is None or self.queue.deep(self.limit) or len(self._chunks) > most:
+            return False
+        return bool(self.incoming or self.incoming.failure or self.trouble.waiting or self._silence.due)
+
     def offer(self) -> Chunk | None:
         """Return a chunk for the agent; None while it has one, or there is nothing to do.
 
         What it holds is known when the agent takes it: all that has come by then.
         """
-        if self.tag is None or self.queue.deep(self.limit):
-            return None
-        if self._chunks and (len(self._chunks) > 1 or time.monotonic() < self._offered + LEFT_OUT_SECONDS):
+        if not self.has_work:
             return None
         if (due := self.due()) is not None:
             return due
@@ -215,7 +221,6 @@ class Partition:
         if self._chunks:
             self.fail(self._chunks[0], failure, by_agent=True)
             self._chunks.clear()
-            self._retrying = None
 
     async def stage(self, chunk: Chunk, out: Out, found: Sorted, watermark: float, told: Told | None) -> None:
         """Take over a batch whose agent is done. Its outputs are sent now, its changes after them."""
@@ -271,8 +276,7 @@ class Partition:
                 await self._acquire()
                 await self._commit()
             except self.engine.wiring.fenced as exc:
-                # The group must be giving the partition to another worker; taking it back would only
-                # fence the rightful owner.
+                # The group must be giving it to another worker; taking it back would only fence that one.
                 self._drop()
                 logger.warning("%s: %s; waiting for the rebalance", self.name, exc)
                 await asyncio.sleep(self.engine.app.conf.broker_session_timeout)
@@ -303,8 +307,7 @@ class Partition:
         if not hasattr(self, "state"):
             self.state = self.engine.wiring.open_state(self.source, self.number)
         await restore(self.name, self.state, self.engine.restore_seconds)
-        position = self.state.position
-        topic, wiring = self.source.topic, self.engine.wiring
+        topic, wiring, position = self.source.topic, self.engine.wiring, self.state.position
         offset = await self.engine.begin(TopicPartition(topic, self.number), self.state)
         self.accepted = await self.engine.start_of(topic, self.number) if offset is None else offset
         if topic not in position.offsets:

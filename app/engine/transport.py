@@ -7,7 +7,6 @@ import faust
 from faust.events import Event
 from faust.transport.drivers import aiokafka as driver
 
-from app.engine.batch import Batch
 from app.engine.consumer import Consumer
 from app.engine.producer import Producer
 
@@ -20,12 +19,12 @@ class Transport(driver.Transport):
 
 
 class BatchSchema(faust.Schema):
-    """Schema of a topic that is read in batches: a message is a chunk, and its value a `Batch`."""
+    """Schema of a topic that is read in batches: a message says that there is something to do."""
 
     def compile(self, app: Any, **_: Any) -> Callable[..., Awaitable[Event]]:
         """Return the function that turns a message into an event."""
 
         async def decode(message: Any, *, propagate: bool = False) -> Event:  # noqa: ARG001 (Faust's signature)
-            return Event(app, None, Batch(message.value), {}, message)
+            return Event(app, None, message.value, {}, message)
 
         return decode

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from inspect import unwrap
 from typing import Any
 
 from aiokafka.structs import TopicPartition
@@ -124,7 +125,7 @@ class Pipeline:
                 if topic not in engine.sources:
                     continue
                 self._queues[topic] = asyncio.Queue()
-                self._tasks[topic] = asyncio.create_task(agent.fun(self._batches(topic)))
+                self._tasks[topic] = asyncio.create_task(unwrap(agent.fun)(self._batches(topic)))
                 for number in range(self._kafka.partitions):
                     partition = Partition(engine, engine.sources[topic], number, engine.chunk_records)
                     engine.partitions[TP(topic, number)] = partition
