@@ -148,18 +148,18 @@ class Consumer(driver.Consumer):
         if not ordinary and self._asked is None:
             with suppress(TimeoutError):
                 async with asyncio.timeout(timeout):
-                    await self.engine.arrived.wait()
-            self.engine.arrived.clear()
+                    await self.engine.turns.called.wait()
+            self.engine.turns.called.clear()
             return {}
         generation = self.app.consumer_generation_id
         if self._asked is None:
             # It goes on while chunks come: a request to the thread that is given up may have brought records.
             self._asked = generation, asyncio.create_task(super()._getmany(ordinary, timeout))
         since, records = self._asked
-        arrived = asyncio.create_task(self.engine.arrived.wait())
-        await asyncio.wait([records, arrived], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        arrived.cancel()
-        self.engine.arrived.clear()
+        called = asyncio.create_task(self.engine.turns.called.wait())
+        await asyncio.wait([records, called], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        called.cancel()
+        self.engine.turns.called.clear()
         if not records.done():
             return {}
         self._asked = None

@@ -63,7 +63,6 @@ class Engine:
         together: sends what partitions have at the same tick.
         fetching: fetches what the partitions have room for.
         turns: when which agent gets batches.
-        arrived: set when a partition may have something for its agent.
         joined: whether the consumer group has given this worker its partitions, be it none.
         stopping: whether the worker has been told to end.
         failure: why the worker ends by itself; None while it does not.
@@ -127,7 +126,6 @@ class Engine:
         self.partitions: dict[TP, Partition] = {}
         self.fetching = Fetching(self)
         self.turns = Turns(self)
-        self.arrived = asyncio.Event()
         self.commit_seconds = COMMIT_SECONDS
         self.together = Together(lambda: self.producer)
         self._tick: asyncio.Event | None = None
@@ -187,7 +185,7 @@ class Engine:
     def wake(self) -> None:
         """Look again at what partitions have room for, and have to offer."""
         self.fetching.room.set()
-        self.arrived.set()
+        self.turns.call()
 
     def restored(self) -> None:
         """Note that partitions may be fetched from, and whether all have been restored once."""

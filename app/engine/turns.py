@@ -17,46 +17,71 @@ if TYPE_CHECKING:
 
 # Faust drops its messages in a rebalance: an agent that has not woken up after so long gets another.
 LOST_SECONDS = 1.0
-# Others on the event loop wait at most so long, and a batch.
-HOLD_SECONDS = 0.002
+# An agent stays awake for so long without work: to be woken takes longer than a small batch.
+STAY_SECONDS = 0.1
+# The others on the event loop wait at most so long, and a batch. Batches without a pause share requests.
+HOLD_SECONDS = 0.02
 
 
 class Turns:
-    """The turns of the batch agents, by the topics that they read."""
+    """The turns of the batch agents, by the topics that they read.
+
+    Attributes:
+        called: set when an agent that sleeps may have to be woken.
+    """
 
     def __init__(self, engine: "Engine") -> None:
         self._engine = engine
-        self._at_work: set[str] = set()
+        self._awake: dict[str, asyncio.Event] = {}
         self._woken: dict[str, float] = {}
+        self.called = asyncio.Event()
+
+    def call(self) -> None:
+        """Have the agents look for work."""
+        for called in self._awake.values():
+            called.set()
+        if len(self._awake) < len(self._engine.sources):
+            self.called.set()
 
     def wake(self) -> list[TP]:
         """Return a partition of each topic whose agent must be woken: it sleeps, and there is work."""
         now, found = time.monotonic(), dict[str, TP]()
         for tp, partition in self._engine.partitions.items():
             topic = tp.topic
-            if topic not in found and topic not in self._at_work and partition.has_work:
+            if topic not in found and topic not in self._awake and partition.has_work:
                 found[topic] = tp
         due = [tp for topic, tp in found.items() if now >= self._woken.get(topic, 0.0) + LOST_SECONDS]
         self._woken.update((tp.topic, now) for tp in due)
         return due
 
     def sleeps(self, topic: str) -> None:
-        """Note that a topic's agent is at no batch."""
-        self._at_work.discard(topic)
+        """Note that a topic's agent has to be woken."""
+        self._awake.pop(topic, None)
         self._woken.pop(topic, None)
 
     async def batches(self, topic: str, messages: AsyncIterable[Any]) -> AsyncIterator[Batch[Any]]:
         """Yield what the partitions of a topic have, at each message until they have no more."""
         async for _ in messages:
-            self._at_work.add(topic)
+            called = self._awake[topic] = asyncio.Event()
             try:
-                while chunks := self._engine.offers(topic):
-                    began = time.monotonic()
+                while True:
+                    called.clear()
+                    began, chunks = time.monotonic(), self._engine.offers(topic)
                     for chunk in chunks:
                         yield Batch(chunk)
                         if time.monotonic() - began > HOLD_SECONDS:
                             await asyncio.sleep(0)
                             began = time.monotonic()
                     await asyncio.sleep(0)
+                    if not chunks and not await _is_set(called):
+                        break
             finally:
                 self.sleeps(topic)
+
+
+async def _is_set(called: asyncio.Event) -> bool:
+    try:
+        async with asyncio.timeout(STAY_SECONDS):
+            return await called.wait()
+    except TimeoutError:
+        return False

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable
 from inspect import signature
-from types import SimpleNamespace
 from typing import Any, cast
 
 import faust
@@ -26,10 +25,11 @@ class Partition:
         self.accepted = 0
         self.fetched: list[ConsumerRecord] = []
 
-    def offer(self) -> Any:
-        """Return what was fetched, once."""
+    @property
+    def has_work(self) -> bool:
+        """Whether something was fetched; the agent takes it when it is woken."""
         records, self.fetched = self.fetched, []
-        return SimpleNamespace(partition=self, records=records) if records else None
+        return bool(records)
 
     async def drain(self, seconds: float) -> None:
         """Nothing is under way."""

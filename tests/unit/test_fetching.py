@@ -70,10 +70,9 @@ class Running:
     def __init__(self, kafka: Kafka, *tps: TP) -> None:
         self.kafka = kafka
         self.partitions = {tp: Partition() for tp in tps}
-        self.arrived = asyncio.Event()
-        engine = SimpleNamespace(
-            bootstrap="", sources={"t": None}, partitions=self.partitions, arrived=self.arrived
-        )
+        self.called = asyncio.Event()
+        turns = SimpleNamespace(call=self.called.set)
+        engine = SimpleNamespace(bootstrap="", sources={"t": None}, partitions=self.partitions, turns=turns)
         self.fetching = Fetching(cast(Any, engine))
 
     async def __aenter__(self) -> "Running":
@@ -106,7 +105,7 @@ async def test_what_comes_is_added_and_the_next_is_asked_for(kafka: Kafka) -> No
     async with Running(kafka, A, B) as running:
         await kafka.answer(1, {A: answer(record_batch(0, 10)), B: answer()})
         assert kafka.asked == [(1, {A: 0, B: 0}, IDLE_MS), (1, {A: 10, B: 0}, IDLE_MS)]
-        assert running.arrived.is_set()
+        assert running.called.is_set()
         assert offsets(running.partitions[A].incoming.take(100)) == list(range(10))
 
 
