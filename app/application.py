@@ -100,12 +100,12 @@ class App(faust.App):
         if errors is not None:
             self.engine.policies.update(dict.fromkeys(channel.topics, errors))
         declare = cast("Callable[[Any], Any]", super().agent(channel, **options))
-        if not isinstance(channel, faust.Topic) or channel.get_topic_name() not in self.engine.sources:
+        batched = [topic for topic in getattr(channel, "topics", None) or [] if topic in self.engine.sources]
+        if not batched:
             return declare
-        topic = channel.get_topic_name()
 
         def with_batches(agent: Callable[[Any], Any]) -> Any:
-            return declare(wraps(agent)(lambda stream: agent(self.engine.turns.batches(topic, stream))))
+            return declare(wraps(agent)(lambda stream: agent(self.engine.turns.batches(batched[0], stream))))
 
         return with_batches
 

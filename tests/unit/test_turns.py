@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from inspect import unwrap
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from faust.types import TP
 
+from app.application import App
 from app.engine import turns
 from app.engine.turns import Turns
 
@@ -118,3 +120,18 @@ async def test_others_get_a_turn_between_long_batches(monkeypatch: pytest.Monkey
     await asyncio.wait_for(other, 5)
     assert 1 in seen
     task.cancel()
+
+
+async def test_an_agent_of_ordinary_topics_gets_faust_s_stream() -> None:
+    app = App("unit", broker="kafka://127.0.0.1:1")
+    app.engine = cast(Any, SimpleNamespace(sources={"t": None}))
+
+    async def reading(stream: Any) -> None:
+        async for _ in stream:
+            pass
+
+    assert app.agent(app.topic("a", "b"), name="ordinary")(reading).fun is reading
+    assert app.agent(app.channel(), name="channel")(reading).fun is reading
+    batched = app.agent(app.topic("t"), name="batched")(reading)
+    assert batched.fun is not reading
+    assert unwrap(batched.fun) is reading
