@@ -107,7 +107,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 class ReadOffsets(dict[TP, Any]):
     """Faust's notes of what it has read, without those of batched topics.
 
-    With them it would drop a chunk that is fetched again, as already read.
+    With them it would drop what wakes an agent after a partition has moved back, as already read.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -153,7 +153,7 @@ class Consumer(driver.Consumer):
             return {}
         generation = self.app.consumer_generation_id
         if self._asked is None:
-            # It goes on while chunks come: a request to the thread that is given up may have brought records.
+            # It goes on while agents are woken: one to the thread that is given up may have brought records.
             self._asked = generation, asyncio.create_task(super()._getmany(ordinary, timeout))
         since, records = self._asked
         called = asyncio.create_task(self.engine.turns.called.wait())

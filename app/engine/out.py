@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import faust
 
 from app.engine.meters import Tally, add
-from app.engine.producer import Headers, Record, Target, append, partition_for
+from app.engine.producer import Headers, Record, Target, append_each, partition_for
 from app.engine.source import ConsumerRecord
 from app.engine.traced import Trace
 
@@ -238,9 +238,7 @@ class Out:
     async def flush(self) -> list[asyncio.Future[Any]]:
         """Hand the outputs to the producer; the futures are their deliveries."""
         targets = await _targets(self._owner, self._outputs, self.tally, self.tally.traces)
-        producer, deliveries = self._owner.engine.producer, []
-        for (topic, partition), records in targets.items():
-            deliveries += await append(producer, topic, partition, records)
+        deliveries = await append_each(self._owner.engine.producer, targets)
         self.tally.seconds = time.monotonic() - self._began
         return deliveries
 

@@ -97,6 +97,16 @@ async def append(
     return sent
 
 
+async def append_each(
+    producer: AIOKafkaProducer, records: Mapping[Target, Iterable[Record]]
+) -> list[asyncio.Future[Any]]:
+    """Send records, each target's in order; see `append`."""
+    sent = []
+    for (topic, partition), part in records.items():
+        sent += await append(producer, topic, partition, part)
+    return sent
+
+
 def forget(deliveries: Iterable[asyncio.Future[Any]]) -> None:
     """Let deliveries fail without asyncio's complaint that nobody looked."""
     for delivery in deliveries:
@@ -133,10 +143,7 @@ class Together:
     async def _send(self) -> None:
         await asyncio.sleep(0)  # for whoever is to run now, too
         records, self._records, self._sending = self._records, defaultdict(list), None
-        sent = []
-        for (topic, partition), part in records.items():
-            sent += await append(self._producer(), topic, partition, part)
-        await asyncio.gather(*sent)
+        await asyncio.gather(*await append_each(self._producer(), records))
 
 
 async def _send(

@@ -45,14 +45,14 @@ class Turns:
 
     def wake(self) -> list[TP]:
         """Return a partition of each topic whose agent must be woken: it sleeps, and there is work."""
-        now, found = time.monotonic(), dict[str, TP]()
+        now, due = time.monotonic(), dict[str, TP]()
         for tp, partition in self._engine.partitions.items():
-            topic = tp.topic
-            if topic not in found and topic not in self._awake and partition.has_work:
-                found[topic] = tp
-        due = [tp for topic, tp in found.items() if now >= self._woken.get(topic, 0.0) + LOST_SECONDS]
-        self._woken.update((tp.topic, now) for tp in due)
-        return due
+            if tp.topic in due or tp.topic in self._awake:
+                continue
+            if now >= self._woken.get(tp.topic, 0.0) + LOST_SECONDS and partition.has_work:
+                due[tp.topic] = tp
+                self._woken[tp.topic] = now
+        return list(due.values())
 
     def sleeps(self, topic: str) -> None:
         """Note that a topic's agent has to be woken."""
