@@ -157,11 +157,12 @@ class Decoder(Generic[R]):
         append = out.append
         for record in records:
             value = record.value
+            # What is raised here holds this frame, and must not be appended: the batch would be a circle.
             try:
                 if len(value) > max_bytes:  # type: ignore[arg-type] # None is the rare case: see below
-                    raise Invalid(
-                        "too-large", f"The value has {len(value or b'')} bytes; the limit is {max_bytes}."
-                    )
+                    reason = f"The value has {len(value or b'')} bytes; the limit is {max_bytes}."
+                    append(Invalid("too-large", reason))
+                    continue
                 try:
                     event = decode(value)  # type: ignore[arg-type] # as above
                     for name in moments:
@@ -176,12 +177,10 @@ class Decoder(Generic[R]):
                 if time_field is not None:
                     ahead = getattr(event, time_field) - record.timestamp / 1000
                     if ahead > self.max_future:
-                        raise Invalid(
-                            "impossible-time", f"The event time is {ahead / 3600:.1f} hours in the future."
-                        )
+                        reason = f"The event time is {ahead / 3600:.1f} hours in the future."
+                        append(Invalid("impossible-time", reason))
+                        continue
                 append(event)
-            except Invalid as exc:
-                append(exc)
             except (msgspec.DecodeError, UnicodeError, TypeError, RecursionError) as exc:
                 append(_explain(value, exc))
         return out

@@ -1,3 +1,4 @@
+import gc
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -80,6 +81,21 @@ def test_good_event() -> None:
 def test_invalid(value: bytes | None, code: str) -> None:
     assert code_of(value) == code
     assert code in CODES
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, b"{", b"x" * 2001, b"[]", changed(timestamp="yesterday"), changed(timestamp=NOW / 1000 + 86_401)],
+)
+def test_an_invalid_value_does_not_keep_its_batch_for_the_garbage_collector(value: bytes | None) -> None:
+    record = type("Record", (), {"value": value, "timestamp": NOW})()
+    gc.collect()
+    gc.disable()
+    try:
+        decoder.many([record])
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 @given(st.binary(max_size=300))
