@@ -11,7 +11,7 @@ from faust.web import Request, Response, Web
 from app.main import app
 from tables import store
 
-store.WRITE_BUFFER = 1 << 20
+store.WRITE_BUFFER = 1 << 18
 
 
 @app.page("/test/tasks")
