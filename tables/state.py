@@ -3,7 +3,7 @@
 import logging
 import time
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -19,7 +19,8 @@ FIRST_ROW = TOPIC + b"\1"
 RESEND_BYTES = 2 << 20
 # A flush to disk at the end of a restore is worth it from about here on.
 BULK_RECORDS = 100_000
-# Of the rows that were written last, so many are kept, each of at most so many bytes.
+# Of the rows that were written last about so many are kept, each of at most so many bytes: counts change
+# again and again, and RocksDB is slow to ask.
 RECENT_ROWS = 10_000
 RECENT_BYTES = 64
 
@@ -68,7 +69,9 @@ class State(Replica):
         super().__init__(log.topic_id, store, tables)
         self._log = log
         self._staged: list[_Staged] = []
-        self._recent: dict[bytes, Any] = {}
+        # Of each row that is staged, and of some others, what was written last.
+        self._latest: dict[bytes, Any] = {}
+        self._room = RECENT_ROWS
         self.cache: dict[bytes, Any] = {}
         self.epoch = -1
 
@@ -78,7 +81,7 @@ class State(Replica):
         What was staged and not committed is dropped.
         """
         self._staged.clear()
-        self._recent.clear()
+        self._forget_committed()
         self.cache.clear()
         self.epoch = await self._log.append([Entry(FENCE, b"", [])])
         start = await self._log.start()
@@ -129,17 +132,16 @@ class State(Replica):
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """Read rows as they are after all that was staged; None stands for one that is not there."""
-        recent = self._recent
-        found = [recent.get(key, _UNKNOWN) for key in keys]
+        latest = self._latest
+        found = [latest.get(key, _UNKNOWN) for key in keys]
         if unknown := [i for i, row in enumerate(found) if row is _UNKNOWN]:
             for i, row in zip(unknown, self._store.get_many([keys[i] for i in unknown]), strict=True):
                 found[i] = row
-        for staged in self._staged:
-            for changed in (staged.changes.rows, staged.changes.derived):
-                if changed:
-                    for i, key in enumerate(keys):
-                        if key in changed:
-                            found[i] = changed[key]
+            for staged in self._staged:
+                if derived := staged.changes.derived:
+                    for i in unknown:
+                        if keys[i] in derived:
+                            found[i] = derived[keys[i]]
         return found
 
     def scan(self, start: bytes, end: bytes) -> Iterable[tuple[bytes, bytes]]:
@@ -154,9 +156,23 @@ class State(Replica):
     def stage(self, changes: Changes) -> None:
         """Make changes, which stay as they are, visible to the batches that follow."""
         self._staged.append(_Staged(changes))
+        if len(self._latest) > self._room:
+            self._forget_committed()
+        else:
+            self._latest.update(changes.rows)
+
+    def _forget_committed(self) -> None:
+        self._latest.clear()
+        for staged in self._staged:
+            self._latest.update(staged.changes.rows)
+        self._room = RECENT_ROWS + 2 * len(self._latest)
 
     async def commit(self, changes: Changes, position: Position) -> None:
         """Append the changes and the position to the log as one batch, then apply them.
+
+        Args:
+            changes: what was staged first; anything where nothing is staged.
+            position: what the state holds with them.
 
         Raises:
             FencedError: another worker owns the partition now; this state must not be used any more.
@@ -170,7 +186,7 @@ class State(Replica):
         base = await self._log.append([entry(epoch, key, value) for key, value in rows.items()])
         if base != self.next:
             # Somebody wrote between our commits: a new owner, or a worker that does not know that it lost.
-            self._recent.clear()
+            self._forget_committed()
             await self._read(base)
             if self._fence > epoch:
                 raise FencedError(f"a fence with epoch {self._fence} stands after ours ({epoch})")
@@ -181,21 +197,17 @@ class State(Replica):
         self._fence, self._written = epoch, time.time()
         rows[LOG] = self._pack_log()
         self._store.write(rows, changes.derived, changes.ranges)
-        self._remember(changes.rows)
+        if not self._staged:
+            self._latest.clear()  # it knows nothing of these changes
         self.position = position
         if self._resend:
             await self.commit(Changes(), position)
 
-    def _remember(self, rows: Mapping[bytes, bytes | None]) -> None:
-        """Keep small rows that were written: counts change again and again, and RocksDB is slow to ask."""
-        if len(self._recent) > RECENT_ROWS:
-            self._recent.clear()
-        for key, value in rows.items():
-            if value is None or len(value) <= RECENT_BYTES:
-                self._recent[key] = value
-            else:
-                self._recent.pop(key, None)
-
     def applied(self, staged: Sequence[Changes]) -> None:
         """Forget staged changes, oldest first, that have been committed."""
         del self._staged[: len(staged)]
+        later = [one.changes.rows for one in self._staged]
+        for changes in staged:
+            for key, value in changes.rows.items():
+                if value is not None and len(value) > RECENT_BYTES and not any(key in rows for rows in later):
+                    self._latest.pop(key, None)

@@ -2,3 +2,7 @@
 
 It knows no Record, table or agent: a `Source` brings them in.
 """
+
+from app.engine import codec
+
+codec.install()

@@ -99,6 +99,11 @@ class Flood:
     seen: int = 0
     bad: int = 0
 
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """All three, as a position has them."""
+        return self.run, self.seen, self.bad
+
     def admit(self, bad: Sequence[bool], limit: DlqLimit) -> int:
         """Count records, as far as the limit lets them pass.
 

@@ -6,7 +6,6 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
 from aiokafka.structs import TopicPartition
@@ -247,7 +246,7 @@ class Partition:
 
     def _stage(self, changes: Any, updates: Updates, sent: list[asyncio.Future[Any]], tally: Tally) -> None:
         self.state.stage(changes)
-        position = (self.accepted, self.watermark, self.applied, astuple(self.trouble.flood))
+        position = (self.accepted, self.watermark, self.applied, self.trouble.flood.counts)
         self.queue.add(Staged(changes, updates, sent, *position, tally))
         self._changed.set()
 

@@ -1,8 +1,6 @@
 """Producing in bulk: whole record batches, built here and confirmed by Kafka."""
 
 import asyncio
-import sys
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
@@ -12,35 +10,15 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import murmur2
 from aiokafka.producer.message_accumulator import BatchBuilder
-from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from faust.transport.drivers import aiokafka as driver
-from zstandard import ZstdCompressor
 
 Headers = list[tuple[str, bytes]]
 Record = tuple[bytes | None, bytes | None, Headers]
 Target = tuple[str, int]
 """Topic and partition."""
 
-# Twice as fast as level 3, and no larger on our records.
-ZSTD_LEVEL = 1
-
 # Larger batches compress better and cost fewer round trips; a broker takes 1 MB unless told otherwise.
 BATCH_BYTES = 900_000
-
-
-_compressors = threading.local()
-
-
-def zstd_encode(payload: Any) -> bytes:
-    """Compress as aiokafka does, with a context that is kept: to make one takes longer than a small batch."""
-    try:
-        compressor = _compressors.zstd
-    except AttributeError:
-        compressor = _compressors.zstd = ZstdCompressor(level=ZSTD_LEVEL)
-    return bytes(compressor.compress(payload))
-
-
-sys.modules[DefaultRecordBatchBuilder.__module__].zstd_encode = zstd_encode  # type: ignore[attr-defined] # no setting
 
 
 class Producer(driver.Producer):

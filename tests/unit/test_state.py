@@ -68,9 +68,41 @@ async def test_few_rows_are_kept_in_memory(tmp_path: Path, monkeypatch: pytest.M
     state = owner(MemoryLog(), tmp_path)
     await state.acquire()
     for n in range(20):
-        await state.commit(changes(**{f"a{n}": b"1", f"b{n}": b"x" * 1000}), at(n))
-        assert 0 < len(state._recent) <= 5
+        made = changes(**{f"a{n}": b"1", f"b{n}": b"x" * 1000})
+        state.stage(made)
+        await state.commit(made, at(n))
+        state.applied([made])
+        assert 0 < len(state._latest) <= 9
+        assert not any(b"x" in value for value in state._latest.values())
     assert state.get_many([b"t\0a0", b"t\0b0", b"t\0a19"]) == [b"1", b"x" * 1000, b"1"]
+
+
+async def test_reads_are_of_what_was_staged_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is committed and forgotten meanwhile."""
+    monkeypatch.setattr("tables.state.RECENT_ROWS", 6)
+    choose = random.Random(3)
+    state = owner(MemoryLog(), tmp_path)
+    await state.acquire()
+    values: list[bytes | None] = [None, b"1", b"22", b"x" * 70, b"y" * 200]
+    right: dict[bytes, bytes | None] = {}
+    staged: list[Changes] = []
+    for n in range(600):
+        made = changes(**{f"k{choose.randrange(12)}": choose.choice(values) for _ in range(3)})
+        state.stage(made)
+        staged.append(made)
+        right |= made.rows | made.derived
+        keys = choose.sample(sorted(right), min(len(right), 8))
+        assert state.get_many(keys) == [right[key] for key in keys]
+        if choose.random() < 0.4:
+            group = [staged.pop(0) for _ in range(choose.randint(1, len(staged)))]
+            both = Changes()
+            for one in group:
+                both.update(one)
+            await state.commit(both, at(n))
+            assert state.get_many(keys) == [right[key] for key in keys]
+            state.applied(group)
+            assert state.get_many(keys) == [right[key] for key in keys]
+    assert sum(map(len, filter(None, state._latest.values()))) < 2000
 
 
 async def test_what_was_kept_in_memory_is_not_taken_for_what_the_log_says(tmp_path: Path) -> None:
