@@ -7,13 +7,13 @@ under a load each record waits for both, and both threads for the interpreter's 
 import asyncio
 import logging
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
 from app.engine.fetch import RETRY_SECONDS, Reader, connect
+from app.engine.tasks import end
 
 if TYPE_CHECKING:
     from app.engine.engine import Engine
@@ -26,8 +26,6 @@ IDLE_MS = 500
 BUSY_MS = 10
 # Fetches of a leader begin at least so far apart: a batch costs half a millisecond however small it is.
 PACE_SECONDS = 0.002
-
-UNKNOWN = -1  # no leader has this number
 
 
 class Fetching:
@@ -47,10 +45,7 @@ class Fetching:
     async def stop(self) -> None:
         """End."""
         if self._task is not None:
-            # Again and again: aiokafka's clients swallow a cancellation that comes while they are closed.
-            while not self._task.done():
-                self._task.cancel()
-                await asyncio.wait([self._task], timeout=1)
+            await end(self._task)
 
     async def _run(self) -> None:
         while True:
@@ -62,34 +57,37 @@ class Fetching:
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _fetch(self, reader: Reader) -> None:
-        asking: dict[int, asyncio.Task[None]] = {}
-        room: asyncio.Task[bool] | None = None
+        following: dict[int, asyncio.Task[None]] = {}
         try:
             while True:
-                self.room.clear()
-                wanted = {tp: p for tp, p in self._engine.partitions.items() if not p.full}
-                leaders = reader.by_leader(TopicPartition(*tp) for tp in wanted)
-                for node, part in leaders.items():
-                    if node not in asking:
-                        asking[node] = asyncio.create_task(self._ask(reader, node, part))
-                if sum(map(len, leaders.values())) < len(wanted) and UNKNOWN not in asking:
-                    asking[UNKNOWN] = asyncio.create_task(_find_leaders(reader))
-                if room is None or room.done():
-                    room = asyncio.create_task(self.room.wait())
-                await asyncio.wait([room, *asking.values()], return_when=asyncio.FIRST_COMPLETED)
-                for node in [node for node, task in asking.items() if task.done()]:
-                    asking.pop(node).result()
+                partitions = self._engine.partitions
+                leaders = reader.by_leader(TopicPartition(*tp) for tp in partitions)
+                for node in leaders.keys() - following:
+                    following[node] = asyncio.create_task(self._follow(reader, node))
+                if sum(map(len, leaders.values())) < len(partitions):
+                    await reader.refresh()
+                await asyncio.sleep(RETRY_SECONDS)
+                for task in filter(asyncio.Task.done, following.values()):
+                    task.result()
         finally:
-            for task in filter(None, [room, *asking.values()]):
-                task.cancel()
-                with suppress(asyncio.CancelledError, Exception):
-                    await task
+            for task in following.values():
+                await end(task)
 
-    async def _ask(self, reader: Reader, node: int, tps: list[TopicPartition]) -> None:
+    async def _follow(self, reader: Reader, node: int) -> None:
+        """Fetch from one leader, whatever it leads."""
+        while True:
+            self.room.clear()
+            led = reader.by_leader(TopicPartition(*tp) for tp in self._engine.partitions).get(node, ())
+            wanted = [tp for tp in led if not self._engine.partitions[tp].full]
+            if wanted:
+                await self._ask(reader, node, wanted, busy=len(wanted) < len(led))
+            else:
+                await self.room.wait()
+
+    async def _ask(self, reader: Reader, node: int, tps: list[TopicPartition], *, busy: bool) -> None:
         began, partitions = time.monotonic(), self._engine.partitions
         asked = {tp: (partition := partitions[tp], partition.incoming.tag) for tp in tps}
         offsets = {tp: partition.incoming.next for tp, (partition, _) in asked.items()}
-        busy = len(asked) < len(reader.by_leader(TopicPartition(*tp) for tp in partitions).get(node, ()))
         answers = await reader.ask(node, offsets, wait_ms=BUSY_MS if busy else IDLE_MS)
         failed = not answers
         for tp, answer in answers.items():
@@ -109,8 +107,3 @@ class Fetching:
         pause = RETRY_SECONDS if failed else began + PACE_SECONDS - time.monotonic()
         if pause > 0:
             await asyncio.sleep(pause)
-
-
-async def _find_leaders(reader: Reader) -> None:
-    await asyncio.sleep(RETRY_SECONDS)
-    await reader.refresh()
