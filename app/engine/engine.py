@@ -182,14 +182,15 @@ class Engine:
         assert tick is not None
         tick.set()
 
-    def wake(self) -> None:
-        """Look again at what partitions have room for, and have to offer."""
+    def wake(self, topic: str) -> None:
+        """Look again at what a topic's partitions have room for, and have to offer."""
         self.fetching.room.set()
-        self.turns.call()
+        self.turns.call(topic)
 
     def restored(self) -> None:
         """Note that partitions may be fetched from, and whether all have been restored once."""
-        self.wake()
+        for topic in self.sources:
+            self.wake(topic)
         self.started |= self.joined and all(p.committed is not None for p in self.partitions.values())
 
     def end_of(self, tp: TP) -> int | None:

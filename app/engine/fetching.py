@@ -103,7 +103,8 @@ class Fetching:
                 partition.incoming.add(answer)
             except KafkaError as exc:
                 partition.incoming.failure = exc
-        self._engine.turns.call()
+            if partition.incoming or partition.incoming.failure:
+                self._engine.turns.call(tp.topic)
         pause = RETRY_SECONDS if failed else began + PACE_SECONDS - time.monotonic()
         if pause > 0:
             await asyncio.sleep(pause)

@@ -214,7 +214,7 @@ class Partition:
             self._chunks.remove(chunk)
         if self._retrying is chunk:
             self._retrying = None
-        self.engine.wake()
+        self.engine.wake(self.source.topic)
 
     def agent_failed(self, failure: Exception) -> None:
         """Note that the agent has failed outside of a commit: whatever it had is fetched again."""
@@ -378,7 +378,7 @@ class Partition:
         if traces := [trace for tally in tallies for trace in tally.traces.values()]:
             self.engine.tracer.end(traces)
         self.queue.committed(count)
-        self.engine.wake()
+        self.engine.wake(self.source.topic)
 
     async def drain(self, seconds: float) -> None:
         """Accept nothing more, and wait for what is under way to be committed."""

@@ -27,7 +27,7 @@ class Turns:
     """The turns of the batch agents, by the topics that they read.
 
     Attributes:
-        called: set when an agent that sleeps may have to be woken.
+        called: set when an agent may have to be woken.
     """
 
     def __init__(self, engine: "Engine") -> None:
@@ -36,12 +36,9 @@ class Turns:
         self._woken: dict[str, float] = {}
         self.called = asyncio.Event()
 
-    def call(self) -> None:
-        """Have the agents look for work."""
-        for called in self._awake.values():
-            called.set()
-        if len(self._awake) < len(self._engine.sources):
-            self.called.set()
+    def call(self, topic: str) -> None:
+        """Have the agent of a topic look for work."""
+        self._awake.get(topic, self.called).set()
 
     def wake(self) -> list[TP]:
         """Return a partition of each topic whose agent must be woken: it sleeps, and there is work."""

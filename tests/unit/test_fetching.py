@@ -70,8 +70,8 @@ class Running:
     def __init__(self, kafka: Kafka, *tps: TP) -> None:
         self.kafka = kafka
         self.partitions = {tp: Partition() for tp in tps}
-        self.called = asyncio.Event()
-        turns = SimpleNamespace(call=self.called.set)
+        self.called: list[str] = []
+        turns = SimpleNamespace(call=self.called.append)
         engine = SimpleNamespace(bootstrap="", sources={"t": None}, partitions=self.partitions, turns=turns)
         self.fetching = Fetching(cast(Any, engine))
 
@@ -105,7 +105,7 @@ async def test_what_comes_is_added_and_the_next_is_asked_for(kafka: Kafka) -> No
     async with Running(kafka, A, B) as running:
         await kafka.answer(1, {A: answer(record_batch(0, 10)), B: answer()})
         assert kafka.asked == [(1, {A: 0, B: 0}, IDLE_MS), (1, {A: 10, B: 0}, IDLE_MS)]
-        assert running.called.is_set()
+        assert running.called == ["t"]
         assert offsets(running.partitions[A].incoming.take(100)) == list(range(10))
 
 
@@ -119,6 +119,7 @@ async def test_a_full_partition_is_left_out_and_the_others_wait_for_it_shortly(k
     async with Running(kafka, A, B) as running:
         running.partitions[A].busy = True
         await kafka.answer(1, {A: answer(), B: answer()})
+        assert running.called == []  # there is nothing to do
         assert kafka.asked[1:] == [(1, {B: 0}, BUSY_MS)]
         running.partitions[A].busy = False
         await running.look()
@@ -164,6 +165,7 @@ async def test_an_error_that_stays_is_the_partitions(kafka: Kafka) -> None:
     async with Running(kafka, A, B) as running:
         await kafka.answer(1, {A: Answer(b"", -1, lost), B: answer(record_batch(0, 10))})
         assert running.partitions[A].incoming.failure is lost
+        assert running.called == ["t", "t"]
         assert len(running.partitions[B].incoming) == 10
 
 

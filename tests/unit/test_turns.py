@@ -80,10 +80,12 @@ async def test_one_that_is_awake_needs_no_message() -> None:
     task = await work.run()
     work.left[B] = 1
     assert work.turns.wake() == []
-    work.turns.call()
+    work.turns.call("t")
     await asyncio.sleep(0.01)
     assert work.given == [A, B]
-    assert not work.turns.called.is_set()  # nobody sleeps
+    assert not work.turns.called.is_set()
+    work.turns.call("other")
+    assert work.turns.called.is_set()  # that one sleeps
     task.cancel()
 
 
@@ -92,7 +94,7 @@ async def test_without_work_it_falls_asleep(monkeypatch: pytest.MonkeyPatch) -> 
     work = Work(a=1)
     task = await work.run(seconds=0.05)
     work.left[A] = 1
-    work.turns.call()
+    work.turns.call("t")
     assert work.turns.called.is_set()
     assert work.turns.wake() == [A]
     task.cancel()

@@ -46,7 +46,7 @@ def partition(producer: MemoryKafka, log: MemoryLog, path: Path) -> Partition:
         dlq_limit=DlqLimit(),
         clock=time.time,
         meters=Meters(Meter),
-        wake=lambda: None,
+        wake=lambda topic: None,
     )
     made = Partition(cast(Any, engine), source, 0, limit=100)
     made.state = cast(Any, State(log, Store(path), []))
