@@ -31,6 +31,24 @@ class Producer(driver.Producer):
     def _settings_extra(self) -> Mapping[str, Any]:
         return {"acks": "all", "enable_idempotence": True}
 
+    def _new_producer(self, transactional_id: str | None = None) -> AIOKafkaProducer:
+        producer = super()._new_producer(transactional_id)
+        producer._sender._in_flight = _Nobody()
+        return producer
+
+
+class _Nobody(set[int]):
+    """The brokers that aiokafka sends nothing to before they have answered: none.
+
+    Of each partition one batch is under way, so that they stay in order; the others need not wait for it.
+    """
+
+    def add(self, node: int) -> None:
+        """Do not take note of a request."""
+
+    def remove(self, node: int) -> None:
+        """Do not miss it."""
+
 
 async def append(
     producer: AIOKafkaProducer,

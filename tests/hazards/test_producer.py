@@ -8,10 +8,13 @@ from typing import Any, cast
 
 import faust
 import pytest
+from aiokafka.producer.sender import SendProduceReqHandler
+from aiokafka.structs import TopicPartition
 from faust.transport.drivers import aiokafka as driver
 
 from app.engine.meters import Meter, Meters, Tally
 from app.engine.partition import Partition, Staged
+from app.engine.producer import Producer
 from tests.hazards.consumers import plain as plain_consumer
 from tests.hazards.plain import both
 
@@ -64,7 +67,7 @@ def committing(delivery: asyncio.Future[Any]) -> tuple[State, asyncio.Task[None]
     )
     engine = SimpleNamespace(
         wiring=wiring,
-        wake=lambda: None,
+        wake=lambda topic: None,
         policies={},
         dlq_limit=None,
         tick=lambda: asyncio.sleep(0.025),
@@ -132,3 +135,36 @@ async def raised() -> bool:
 @pytest.mark.parametrize("run", both(logged, raised, "a failed send is logged, and its event committed"))
 async def test_what_could_not_be_sent_is_not_done(run: Run) -> None:
     assert await run()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    both(driver.Producer, Producer, "a broker gets one request at a time, and the next waits for its answer"),
+)
+async def test_a_batch_waits_for_no_batch_of_another_partition(
+    kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent, answered = [], asyncio.Event()
+
+    async def send(handler: Any, _: int) -> None:
+        sent.append([tp.partition for tp in handler._batches])
+        await answered.wait()
+
+    monkeypatch.setattr(SendProduceReqHandler, "do", send)
+    producer = kind(faust.App("app", broker="kafka://127.0.0.1:1").transport)._new_producer()
+    producer._closed = True  # it never had a connection
+    producer._txn_manager = producer._message_accumulator._txn_manager = producer._sender._txn_manager = None
+    monkeypatch.setattr(producer._metadata, "leader_for_partition", lambda _: 1)
+    await producer._sender.start()
+    for partition in (0, 1, 0):
+        batch = producer.create_batch()
+        batch.append(timestamp=None, key=b"k", value=b"v")
+        batch.close()
+        await producer._message_accumulator.add_batch(batch, TopicPartition("t", partition), 1.0)
+        await asyncio.sleep(0.01)
+    before = list(sent)
+    answered.set()
+    await asyncio.sleep(0.01)
+    await producer._sender.close()
+    # Only of the same partition does one wait for the other: what it sends is in order.
+    assert (before, sent) == ([[0], [1]], [[0], [1], [0]])
