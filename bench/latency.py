@@ -1,12 +1,13 @@
 """How long an event takes: `python -m bench.latency`."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from importlib.util import find_spec
 from math import ceil
 from pathlib import Path
+from statistics import median
 
 import click
 
@@ -57,8 +58,9 @@ class Level:
     Attributes:
         share: of the capacity.
         rate: events a second that were due.
-        kafka: seconds from when an event was due until it was read enriched, ascending.
-        probed: the same over HTTP.
+        kafka: milliseconds from when an event was due until it was read enriched, by `NAMES`.
+        http: the same over HTTP.
+        probed: what came of the probes.
         sent: what the sender did.
         worker: share of a core that the worker used.
         machine: share of all cores that were busy.
@@ -68,6 +70,7 @@ class Level:
     share: float
     rate: float
     kafka: Sequence[float]
+    http: Sequence[float]
     probed: Probed
     sent: Sent
     worker: float
@@ -102,6 +105,9 @@ class Level:
     show_default=True,
     help="MILLRACE_AGENTS; by default those of the job that the drain rate is measured with.",
 )
+@click.option(
+    "--repeat", type=click.IntRange(1), default=1, show_default=True, help="Of each load; medians count."
+)
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of the events.")
 def main(
     *,
@@ -112,6 +118,7 @@ def main(
     ask_seconds: int,
     linger_ms: int,
     agents: str,
+    repeat: int,
     seed: int,
 ) -> None:
     """Measure the latency of one worker under loads that do not wait for it.
@@ -128,8 +135,11 @@ def main(
         raise click.ClickException("there is no matplotlib for the plot: run it with `make bench-latency`")
     shape = Shape(warm_seconds, seconds, ask_seconds, linger_ms)
     with bench("latency") as on:
-        capacities, levels, problems = asyncio.run(_measure(on, capacity_events, wanted, shape, agents, seed))
-        _publish(on, capacities, levels, problems, shape, agents, seed)
+        capacities, levels, problems = asyncio.run(
+            _measure(on, capacity_events, wanted * repeat, shape, agents, seed)
+        )
+        loads = [[level for level in levels if level.share == share] for share in wanted]
+        _publish(on, capacities, loads, problems, shape, agents, seed)
     leave(problems)
 
 
@@ -149,7 +159,7 @@ async def _measure(
             for share in shares:
                 click.echo(f"{share:.0%}… ", nl=False, err=True)
                 level = await _level(service, pool, feeder, share, share * highest, shape, on.folder)
-                click.echo(f"p99 {1000 * _quantile(level.kafka, 0.99):,.0f} ms", err=True)
+                click.echo(f"p50 {level.kafka[0]:,.1f} ms, p99 {level.kafka[2]:,.0f} ms", err=True)
                 levels.append(level)
                 if level.probed.missing:
                     problems.append(f"{level.probed.missing} events were never visible over HTTP")
@@ -189,7 +199,8 @@ async def _level(
     return Level(
         share,
         rate,
-        latencies,
+        _quantiles(latencies),
+        _quantiles(sorted(probed.latencies)),
         probed,
         running.sent,
         worker / shape.read,
@@ -214,30 +225,37 @@ def _quantile(ascending: Sequence[float], share: float) -> float:
     return ascending[max(0, ceil(share * len(ascending)) - 1)]
 
 
+def _quantiles(ascending: Sequence[float]) -> list[float]:
+    """Return the quantiles of seconds, in milliseconds."""
+    return [1000 * _quantile(ascending, share) for share in QUANTILES]
+
+
+def _medians(rows: Iterable[Sequence[float]]) -> list[float]:
+    """Return the median of each column."""
+    return [median(column) for column in zip(*rows, strict=True)]
+
+
+def _each(loads: Sequence[Sequence[Level]], of: Callable[[Level], float], form: str) -> str:
+    """Return the medians of a figure at each load."""
+    return ", ".join(format(median(map(of, levels)), form) for levels in loads)
+
+
 def _publish(
     on: Bench,
     capacities: tuple[float, float],
-    levels: Sequence[Level],
+    loads: Sequence[Sequence[Level]],
     problems: Sequence[str],
     shape: Shape,
     agents: str,
     seed: int,
 ) -> None:
     plot, (drained, highest) = on.path(".svg"), capacities
-    by_level = [
-        [
-            [1000 * _quantile(found, share) for share in QUANTILES]
-            for found in (x.kafka, sorted(x.probed.latencies))
-        ]
-        for x in levels
-    ]
+    kafka = [_medians(level.kafka for level in levels) for levels in loads]
+    http = [_medians(level.http for level in levels) for levels in loads]
     draw(
         plot,
-        [100 * level.share for level in levels],
-        {
-            "to a consumer of the enriched events": [kafka for kafka, _ in by_level],
-            "to the table over HTTP": [http for _, http in by_level],
-        },
+        [100 * levels[0].share for levels in loads],
+        {"to a consumer of the enriched events": kafka, "to the table over HTTP": http},
         NAMES,
     )
     rows = [
@@ -252,22 +270,29 @@ def _publish(
             "machine",
         ]
     ]
-    for level, (kafka, http) in zip(levels, by_level, strict=True):
+    for levels, to_kafka, to_http in zip(loads, kafka, http, strict=True):
+        rate, late, worker, machine = _medians(
+            (level.sent.rate, level.sent.late, level.worker, level.machine) for level in levels
+        )
         rows.append(
             [
-                f"{level.share:.0%}",
-                f"{level.rate:,.0f}",
-                f"{level.sent.rate:,.0f}",
-                f"{level.sent.late:,}",
-                *(f"{value:,.1f}" for value in (*kafka, *http)),
-                f"{level.worker:.0%}",
-                f"{level.machine:.2f}",
+                f"{levels[0].share:.0%}",
+                f"{levels[0].rate:,.0f}",
+                f"{rate:,.0f}",
+                f"{late:,.0f}",
+                *(f"{value:,.1f}" for value in (*to_kafka, *to_http)),
+                f"{worker:.0%}",
+                f"{machine:.2f}",
             ]
         )
-    latest = max(level.sent.latest for level in levels)
-    asked = ", ".join(f"{level.probed.asked / shape.ask:,.0f}" for level in levels)
-    senders = ", ".join(f"{level.sent.cpu:.0%}" for level in levels)
-    readers = ", ".join(f"{level.reader:.0%}" for level in levels)
+    latest = max(level.sent.latest for levels in loads for level in levels)
+    asked = _each(loads, lambda level: level.probed.asked / shape.ask, ",.0f")
+    senders = _each(loads, lambda level: level.sent.cpu, ".0%")
+    readers = _each(loads, lambda level: level.reader, ".0%")
+    runs = [
+        f"{levels[0].share:.0%}: " + ", ".join(f"{x.kafka[0]:,.1f} and {x.kafka[2]:,.1f}" for x in levels)
+        for levels in loads
+    ]
     on.publish(
         "Latency of one worker",
         [*table(rows), "", f"![]({plot.name})", "", *verdict(problems)],
@@ -275,6 +300,8 @@ def _publish(
             f"loads: shares of the capacity, {highest:,.0f} events/s; from a prefilled topic one worker had "
             f"drained {drained:,.0f}/s just before",
             WATCH.meaning,
+            "runs: each load in turn; in the table are medians; p50 and p99 to the consumer of each run at "
+            + "; ".join(runs),
             "latency: milliseconds, from the moment when an event was due to be sent, whenever it was, to "
             f"when a consumer had it enriched (all events of {shape.read:.0f} s after {shape.warm:.0f} s "
             f"of the load), and to when its id was found in the table `seen` over HTTP ({PROBES} events a "
