@@ -9,6 +9,7 @@ from faust.types import TP
 
 from app.engine.partition import Partition
 from app.engine.producer import Record, append
+from app.engine.tasks import end
 from app.engine.upstream import NO_EVENTS, mark
 
 if TYPE_CHECKING:
@@ -41,8 +42,7 @@ class Forward:
     async def stop(self) -> None:
         """End."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await end(self._task)
 
     async def _run(self) -> None:
         while True:

@@ -9,13 +9,13 @@ import asyncio
 import logging
 from bisect import insort
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from datetime import timedelta
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from app.engine.fetch import EARLIEST, LATEST, connect
 from app.engine.source import ConsumerRecord
+from app.engine.tasks import end
 
 if TYPE_CHECKING:
     from app.engine.engine import Engine
@@ -217,9 +217,7 @@ class References:
     async def close(self) -> None:
         """Stop, and forget the copies."""
         for task in self._tasks:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await end(task)
         self._tasks.clear()
         self.copies.clear()
 

@@ -5,7 +5,6 @@ import logging
 import math
 import time
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from aiokafka.structs import TopicPartition
@@ -14,6 +13,7 @@ from faust.types import TP
 from app.engine.fetch import EARLIEST, LATEST, Reader, connect
 from app.engine.peers import now
 from app.engine.source import Replica
+from app.engine.tasks import end
 
 if TYPE_CHECKING:
     from app.engine.engine import Engine
@@ -83,9 +83,7 @@ class Standbys:
     async def close(self) -> None:
         """Stop, and release the copies; they stay on disk."""
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await end(self._task)
             self._task = None
         self.follow(())
 

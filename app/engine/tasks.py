@@ -8,7 +8,7 @@ AGAIN_SECONDS = 1.0
 
 
 async def end(task: asyncio.Task[Any]) -> None:
-    """Cancel a task until it is done, and leave its result alone.
+    """Cancel a task until it is done.
 
     aiokafka's clients swallow a cancellation that comes while they are closed, and so does
     `asyncio.wait_for` before Python 3.12 when an answer comes at the same time.
@@ -16,5 +16,3 @@ async def end(task: asyncio.Task[Any]) -> None:
     while not task.done():
         task.cancel()
         await asyncio.wait([task], timeout=AGAIN_SECONDS)
-    if not task.cancelled():
-        task.exception()  # or asyncio complains that nobody has looked

@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from aiokafka.errors import KafkaError
@@ -17,6 +16,7 @@ from aiokafka.structs import TopicPartition
 from faust.types import TP
 
 from app.engine.fetch import LATEST, Reader, connect
+from app.engine.tasks import end
 
 if TYPE_CHECKING:
     from app.engine.engine import Engine
@@ -80,9 +80,7 @@ class Watchdog:
         """Watch no more."""
         self._stopped.set()
         for task in self._tasks:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await end(task)
 
     async def _beat(self) -> None:
         while True:
