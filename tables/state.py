@@ -71,7 +71,6 @@ class State(Replica):
         self._staged: list[_Staged] = []
         # Of each row that is staged, and of some others, what was written last.
         self._latest: dict[bytes, Any] = {}
-        self._room = RECENT_ROWS
         self.cache: dict[bytes, Any] = {}
         self.epoch = -1
 
@@ -155,17 +154,15 @@ class State(Replica):
 
     def stage(self, changes: Changes) -> None:
         """Make changes, which stay as they are, visible to the batches that follow."""
-        self._staged.append(_Staged(changes))
-        if len(self._latest) > self._room:
+        if len(self._latest) > RECENT_ROWS + sum(len(staged.changes.rows) for staged in self._staged):
             self._forget_committed()
-        else:
-            self._latest.update(changes.rows)
+        self._staged.append(_Staged(changes))
+        self._latest.update(changes.rows)
 
     def _forget_committed(self) -> None:
         self._latest.clear()
         for staged in self._staged:
             self._latest.update(staged.changes.rows)
-        self._room = RECENT_ROWS + 2 * len(self._latest)
 
     async def commit(self, changes: Changes, position: Position) -> None:
         """Append the changes and the position to the log as one batch, then apply them.
