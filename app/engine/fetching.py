@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
 from app.engine.fetch import RETRY_SECONDS, Reader, connect
-from app.engine.tasks import end
+from app.engine.tasks import cancel
 
 if TYPE_CHECKING:
     from app.engine.engine import Engine
@@ -45,7 +45,7 @@ class Fetching:
     async def stop(self) -> None:
         """End."""
         if self._task is not None:
-            await end(self._task)
+            await cancel(self._task)
 
     async def _run(self) -> None:
         while True:
@@ -71,7 +71,7 @@ class Fetching:
                     task.result()
         finally:
             for task in following.values():
-                await end(task)
+                await cancel(task)
 
     async def _follow(self, reader: Reader, node: int) -> None:
         """Fetch from one leader, whatever it leads."""

@@ -9,7 +9,7 @@ from faust.types import TP
 
 from app.engine.partition import Partition
 from app.engine.producer import Record, append
-from app.engine.tasks import end
+from app.engine.tasks import cancel
 from app.engine.upstream import NO_EVENTS, mark
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Forward:
     async def stop(self) -> None:
         """End."""
         if self._task is not None:
-            await end(self._task)
+            await cancel(self._task)
 
     async def _run(self) -> None:
         while True:

@@ -21,7 +21,7 @@ from app.engine.producer import forget
 from app.engine.restore import HopelessError, restore
 from app.engine.source import ConsumerRecord, Source, State
 from app.engine.staged import Queue, Staged, merged
-from app.engine.tasks import end
+from app.engine.tasks import cancel
 from app.engine.trouble import Sorted, Trouble
 from app.engine.upstream import NO_EVENTS, Told, load
 from app.engine.upstream import ROW as UPSTREAM
@@ -390,7 +390,7 @@ class Partition:
         """Stop, and release the state."""
         self.tag = None
         if self._task is not None:
-            await end(self._task)
+            await cancel(self._task)
         self._drop()
         if hasattr(self, "state"):
             self.state.close()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from app.engine.fetch import EARLIEST, LATEST, connect
 from app.engine.source import ConsumerRecord
-from app.engine.tasks import end
+from app.engine.tasks import cancel
 
 if TYPE_CHECKING:
     from app.engine.engine import Engine
@@ -217,7 +217,7 @@ class References:
     async def close(self) -> None:
         """Stop, and forget the copies."""
         for task in self._tasks:
-            await end(task)
+            await cancel(task)
         self._tasks.clear()
         self.copies.clear()
 

@@ -13,7 +13,7 @@ from faust.types import TP
 from app.engine.fetch import EARLIEST, LATEST, Reader, connect
 from app.engine.peers import now
 from app.engine.source import Replica
-from app.engine.tasks import end
+from app.engine.tasks import cancel
 
 if TYPE_CHECKING:
     from app.engine.engine import Engine
@@ -83,7 +83,7 @@ class Standbys:
     async def close(self) -> None:
         """Stop, and release the copies; they stay on disk."""
         if self._task is not None:
-            await end(self._task)
+            await cancel(self._task)
             self._task = None
         self.follow(())
 

@@ -7,7 +7,7 @@ from typing import Any
 AGAIN_SECONDS = 1.0
 
 
-async def end(task: asyncio.Task[Any]) -> None:
+async def cancel(task: asyncio.Task[Any]) -> None:
     """Cancel a task until it is done.
 
     aiokafka's clients swallow a cancellation that comes while they are closed, and so does

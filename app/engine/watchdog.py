@@ -16,7 +16,7 @@ from aiokafka.structs import TopicPartition
 from faust.types import TP
 
 from app.engine.fetch import LATEST, Reader, connect
-from app.engine.tasks import end
+from app.engine.tasks import cancel
 
 if TYPE_CHECKING:
     from app.engine.engine import Engine
@@ -80,7 +80,7 @@ class Watchdog:
         """Watch no more."""
         self._stopped.set()
         for task in self._tasks:
-            await end(task)
+            await cancel(task)
 
     async def _beat(self) -> None:
         while True:
