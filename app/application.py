@@ -14,6 +14,7 @@ from app.admin import TopicError, TopicSpec, broker_count, ensure, topic_ids
 from app.engine.engine import FAILED_SECONDS, Engine
 from app.engine.errors import ErrorPolicy
 from app.engine.traced import Tracer
+from app.engine.transport import topics_of
 from app.engine.watchdog import Watchdog, end_within
 from app.engine.worker import settle_memory
 from app.kafka import KafkaUnavailable, bootstrap, status
@@ -60,14 +61,13 @@ class App(faust.App):
         self.topic_ids = {}
 
     def _check_agents(self) -> None:
-        readers = [(name, agent) for agent in self.agents.values() for name in agent.channel.topics]
         for topic in self.engine.sources:
-            found = [agent for name, agent in readers if name == topic]
-            if len(found) > 1 or any(agent.concurrency > 1 for agent in found):
+            found = [agent for agent in self.agents.values() if topic in topics_of(agent.channel)]
+            if len(found) > 1 or any(a.concurrency > 1 or len(topics_of(a.channel)) > 1 for a in found):
                 names = ", ".join(agent.name for agent in found)
                 raise ImproperlyConfigured(
-                    f"{topic} is read in batches, by one agent with concurrency 1 that keeps its order; "
-                    f"it has: {names}"
+                    f"{topic} is read in batches, by one agent with concurrency 1 that keeps its order, "
+                    f"and reads nothing else; it has: {names}"
                 )
 
     async def ensure_topics(self) -> dict[str, bool]:
@@ -98,14 +98,14 @@ class App(faust.App):
             options: Faust's.
         """
         if errors is not None:
-            self.engine.policies.update(dict.fromkeys(channel.topics, errors))
+            self.engine.policies.update(dict.fromkeys(topics_of(channel), errors))
         declare = cast("Callable[[Any], Any]", super().agent(channel, **options))
-        batched = [topic for topic in getattr(channel, "topics", None) or [] if topic in self.engine.sources]
-        if not batched:
+        topic = next((topic for topic in topics_of(channel) if topic in self.engine.sources), None)
+        if topic is None:
             return declare
 
         def with_batches(agent: Callable[[Any], Any]) -> Any:
-            return declare(wraps(agent)(lambda stream: agent(self.engine.turns.batches(batched[0], stream))))
+            return declare(wraps(agent)(lambda stream: agent(self.engine.turns.batches(topic, stream))))
 
         return with_batches
 
@@ -115,7 +115,7 @@ class App(faust.App):
 
     async def _on_agent_error(self, agent: Any, exc: BaseException) -> None:
         if isinstance(exc, Exception):
-            self.engine.agent_failed(agent.channel.topics, exc)
+            self.engine.agent_failed(topics_of(agent.channel), exc)
         await super()._on_agent_error(agent, exc)
 
     def _new_web(self) -> Web:

@@ -1,6 +1,6 @@
 """Faust's transport with the engine's consumer and producer, and the schema of batched topics."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import faust
@@ -16,6 +16,11 @@ class Transport(driver.Transport):
 
     Consumer = Consumer
     Producer = Producer
+
+
+def topics_of(channel: Any) -> Sequence[str]:
+    """Return the topics of an agent's channel; a channel in memory has none."""
+    return getattr(channel, "topics", None) or ()
 
 
 class BatchSchema(faust.Schema):

@@ -15,6 +15,7 @@ from app.engine.engine import Engine
 from app.engine.partition import Partition
 from app.engine.reference import Copy, References
 from app.engine.source import Source, State
+from app.engine.transport import topics_of
 from app.memory.kafka import MemoryKafka
 
 # Later than any event; whole, so that windows find it.
@@ -121,7 +122,7 @@ class Pipeline:
         """Start the agents, and process what there is."""
         engine = self.engine
         for agent in self._app.agents.values():
-            for topic in agent.channel.topics:
+            for topic in topics_of(agent.channel):
                 if topic not in engine.sources:
                     continue
                 self._queues[topic] = asyncio.Queue()

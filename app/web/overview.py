@@ -10,6 +10,7 @@ from faust.web import Request, Response, Web
 from app.engine.engine import Engine
 from app.engine.meters import LATENCY_SECONDS, Meter
 from app.engine.partition import Partition
+from app.engine.transport import topics_of
 from app.panels import PANELS
 from app.service import app
 from app.settings import settings
@@ -107,7 +108,7 @@ def service(engine: Engine) -> dict[str, Any]:
 
 def _agents(engine: Engine) -> Iterator[dict[str, Any]]:
     for agent in engine.app.agents.values():
-        for topic in agent.channel.topics:
+        for topic in topics_of(agent.channel):
             source = engine.sources.get(topic)
             if source is not None:
                 yield {

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from faust.exceptions import ImproperlyConfigured
 from faust.types import TP
 
 from app.application import App
@@ -137,3 +138,15 @@ async def test_an_agent_of_ordinary_topics_gets_faust_s_stream() -> None:
     batched = app.agent(app.topic("t"), name="batched")(reading)
     assert batched.fun is not reading
     assert unwrap(batched.fun) is reading
+    app._check_agents()
+
+
+async def test_an_agent_of_batches_reads_no_other_topic() -> None:
+    app = App("unit", broker="kafka://127.0.0.1:1")
+    app.engine = cast(Any, SimpleNamespace(sources={"t": None}))
+
+    @app.agent(app.topic("t", "other"), name="both")
+    async def both(batches: Any) -> None: ...
+
+    with pytest.raises(ImproperlyConfigured, match=r"t is read in batches, .* nothing else; it has: .*both"):
+        app._check_agents()
