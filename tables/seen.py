@@ -20,8 +20,9 @@ _BUCKET = struct.Struct(">q")
 _PACK_KEY = struct.Struct(">qq")
 _SIGHTING = struct.Struct(">qdd")
 
-# Ids of a bucket's first Bloom filter, which takes 0.6 MB; each further one holds twice as many.
+# Ids of a bucket's first Bloom filter, which takes 0.6 MB; each further one holds so many times as many.
 FILTER_IDS = 500_000
+FILTER_GROWTH = 4
 FALSE_POSITIVES = 0.01
 
 
@@ -177,7 +178,7 @@ class _Ids:
         if not self._complete:
             return
         if self._room <= 0:
-            self._room = FILTER_IDS << len(self._filters)
+            self._room = FILTER_IDS * FILTER_GROWTH ** len(self._filters)
             self._filters.append(Bloom(self._room, FALSE_POSITIVES))
         self._filters[-1].update(ids)
         self._room -= len(ids)

@@ -26,6 +26,12 @@ WRITE_BUFFER = 4 << 20
 MERGED_BUFFERS = 4
 MOST_BUFFERS = 8
 BLOCK_CACHE = 64 << 20
+# A new id may lie anywhere among the old ones: all that is on disk is written again whenever so many files are merged.
+MERGED_FILES = 8
+# A file's filter must fit into a shard, a 64th, of the block cache: if not it is read for each look-up.
+FILE_BYTES = 16 << 20
+# Of these levels the files are written again too often for compression to be worth its time.
+UNCOMPRESSED_LEVELS = 2
 
 
 class Sizes(NamedTuple):
@@ -92,6 +98,9 @@ def _options() -> Options:
     options.set_write_buffer_size(WRITE_BUFFER)
     options.set_min_write_buffer_number_to_merge(MERGED_BUFFERS)
     options.set_max_write_buffer_number(MOST_BUFFERS)
+    options.set_level_zero_file_num_compaction_trigger(MERGED_FILES)
+    options.set_target_file_size_base(FILE_BYTES)
+    options.set_min_level_to_compress(UNCOMPRESSED_LEVELS)
     # Most look-ups are of ids that are not there; in memory, too, a Bloom filter tells so (3 times as fast).
     options.set_memtable_prefix_bloom_ratio(0.1)
     options.set_memtable_whole_key_filtering(True)
