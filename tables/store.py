@@ -26,7 +26,7 @@ WRITE_BUFFER = 4 << 20
 MERGED_BUFFERS = 4
 MOST_BUFFERS = 8
 BLOCK_CACHE = 64 << 20
-# A new id may lie anywhere among the old ones: all that is on disk is written again whenever so many files are merged.
+# A new id may lie anywhere among the old ones: each merge of so many files writes all that is on disk again.
 MERGED_FILES = 8
 # A file's filter must fit into a shard, a 64th, of the block cache: if not it is read for each look-up.
 FILE_BYTES = 16 << 20
