@@ -17,8 +17,6 @@ logger = logging.getLogger(__name__)
 FIRST_ROW = TOPIC + b"\1"
 # Rows of a commit that makes a log whole again.
 RESEND_BYTES = 2 << 20
-# A flush to disk at the end of a restore is worth it from about here on.
-BULK_RECORDS = 100_000
 # Of the rows that were written last about so many are kept, each of at most so many bytes: counts change
 # again and again, and RocksDB is slow to ask.
 RECENT_ROWS = 10_000
@@ -88,11 +86,7 @@ class State(Replica):
         copied = self.next > 0
         self.next = max(self.next, start)
         self.progress = Progress(self.next, self.epoch, self.next)
-        if self.epoch - self.next > BULK_RECORDS:
-            with self._store.bulk():
-                await self._read(self.epoch)
-        else:
-            await self._read(self.epoch)
+        await self._read(self.epoch)
         self.next, self._fence, self._written = self.epoch + 1, self.epoch, time.time()
         self._store.write({LOG: self._pack_log()})
         if start > int(self._store.get(WHOLE) or 0):

@@ -6,7 +6,6 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +24,8 @@ FORMAT_KEY = b"\0format"
 WRITE_BUFFER = 4 << 20
 MERGED_BUFFERS = 4
 MOST_BUFFERS = 8
+# Where few rows are written they go to disk after so long: a crash loses no more.
+FLUSH_SECONDS = 3600.0
 BLOCK_CACHE = 64 << 20
 # A new id may lie anywhere among the old ones: each merge of so many files writes all that is on disk again.
 MERGED_FILES = 8
@@ -111,6 +112,8 @@ def _options() -> Options:
 class Store:
     """Rows of bytes, sorted by key.
 
+    After a crash the last writes may be missing, but none before them.
+
     Args:
         path: folder of the database. One that cannot be opened, or has another format, is set aside.
     """
@@ -185,18 +188,6 @@ class Store:
         """
         return self._snapshots.take(self._db)
 
-    @contextmanager
-    def bulk(self) -> Iterator[None]:
-        """Write faster: after a crash in between, the last writes may be missing, but none before them."""
-        options = WriteOptions()
-        options.disable_wal = True
-        self._db.set_write_options(options)
-        try:
-            yield
-        finally:
-            self._db.flush()
-            self._db.set_write_options(WriteOptions())
-
     def close(self) -> None:
         """Close the database, when no query reads it any more; its rows stay."""
         self._snapshots.close()
@@ -204,10 +195,17 @@ class Store:
 
 
 class Writer:
-    """Writes to the database, each all at once."""
+    """Writes to the database, each all at once.
+
+    The state log is its write-ahead log (ADR 15): RocksDB has none of its own.
+    """
 
     def __init__(self, db: Rdict) -> None:
+        options = WriteOptions()
+        options.disable_wal = True
+        db.set_write_options(options)
         self._db = db
+        self._flush_at = time.monotonic() + FLUSH_SECONDS
 
     def __call__(
         self,
@@ -228,3 +226,7 @@ class Writer:
         for first, last in ranges:
             batch.delete_range(first, last)
         self._db.write(batch)
+        now = time.monotonic()
+        if now > self._flush_at:
+            self._flush_at = now + FLUSH_SECONDS
+            self._db.flush(wait=False)

@@ -1,7 +1,6 @@
 """Rows in memory; see `tables.store.Store`."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 from tables import snapshot
@@ -60,11 +59,6 @@ class MemoryStore:
     def snapshot(self) -> snapshot.Rows:
         """Return the rows as they are now."""
         return snapshot.Rows(dict(self._rows))
-
-    @contextmanager
-    def bulk(self) -> Iterator[None]:
-        """Write many rows."""
-        yield
 
     def close(self) -> None:
         """Do nothing: the rows stay."""

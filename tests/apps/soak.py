@@ -1,7 +1,7 @@
 """The service, telling how many asyncio tasks it has, with small memtables.
 
-At the soak's rate a memtable of the usual size lasts for seven minutes, and so does its write-ahead log:
-flushes and compactions are to come as often as in a day.
+At the soak's rate a memtable of the usual size lasts for seven minutes: it is to be flushed and compacted as
+often as in a day.
 """
 
 import asyncio

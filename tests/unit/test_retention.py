@@ -48,7 +48,9 @@ def size_of(folder: Path) -> int:
 async def test_retention_frees_disk_and_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: Any, everything: Any
 ) -> None:
-    monkeypatch.setattr(store, "WRITE_BUFFER", 64 << 10)  # so that RocksDB compacts as it does after hours
+    # So that RocksDB compacts as it does after hours.
+    monkeypatch.setattr(store, "WRITE_BUFFER", 64 << 10)
+    monkeypatch.setattr(store, "MERGED_FILES", 2)
     store._options.cache_clear()
     sizes, logs = [], []
     for table in (kept, everything):
