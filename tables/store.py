@@ -4,17 +4,22 @@ import fcntl
 import logging
 import os
 import shutil
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rocksdict import BlockBasedOptions, Cache, Options, Rdict, ReadOptions, WriteBatch, WriteOptions
 
 from tables.snapshot import RocksSnapshot, Snapshots
 
 logger = logging.getLogger(__name__)
+
+Rows = dict[bytes, bytes | None]
+
+_NOT_PENDING: Any = object()
 
 FORMAT = b"2"
 FORMAT_KEY = b"\0format"
@@ -24,6 +29,10 @@ FORMAT_KEY = b"\0format"
 WRITE_BUFFER = 4 << 20
 MERGED_BUFFERS = 4
 MOST_BUFFERS = 8
+# Rows, or writes, that are given to RocksDB as one: the first row costs as much as dozens behind it, and what
+# changes again meanwhile is given once.
+TOGETHER_ROWS = 4000
+TOGETHER_WRITES = 32
 # Where few rows are written they go to disk after so long: a crash loses no more.
 FLUSH_SECONDS = 3600.0
 BLOCK_CACHE = 64 << 20
@@ -120,10 +129,13 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.write = self._open()
+        self._lock = threading.Lock()
+        self._open()
 
-    def _open(self) -> "Writer":
+    def _open(self) -> None:
         self._snapshots = Snapshots()
+        self._pending: Rows = {}
+        self._writes = 0
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._db = Rdict(str(self.path), _options())
@@ -138,8 +150,13 @@ class Store:
         elif found != FORMAT:
             self._db.close()
             self._set_aside(f"has format {found!r}, not {FORMAT!r}")
-            return self._open()
-        return Writer(self._db)
+            self._open()
+            return
+        # The state log is the write-ahead log (ADR 15).
+        options = WriteOptions()
+        options.disable_wal = True
+        self._db.set_write_options(options)
+        self._flush_at = time.monotonic() + FLUSH_SECONDS
 
     def _set_aside(self, why: str) -> None:
         aside = self.path.with_name(f"{self.path.name}.aside-{time.time_ns()}")
@@ -150,22 +167,62 @@ class Store:
         """Set the rows aside and begin with none."""
         self.close()
         self._set_aside(why)
-        self.write = self._open()
+        self._open()
+
+    def write(
+        self, rows: Rows, derived: Rows | None = None, ranges: Sequence[tuple[bytes, bytes]] = ()
+    ) -> None:
+        """Write rows (None deletes one) and delete ranges of keys; a crash leaves all of it, or nothing."""
+        with self._lock:
+            self._pending.update(rows)
+            if derived:
+                self._pending.update(derived)
+            self._writes += 1
+            overdue = time.monotonic() > self._flush_at
+            if ranges or overdue or len(self._pending) >= TOGETHER_ROWS or self._writes >= TOGETHER_WRITES:
+                self._write_pending(ranges)
+            if overdue:
+                self._flush_at = time.monotonic() + FLUSH_SECONDS
+                self._db.flush(wait=False)
+
+    def _write_pending(self, ranges: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        batch = WriteBatch(raw_mode=True)
+        put, delete = batch.put, batch.delete
+        for key, value in self._pending.items():
+            if value is None:
+                delete(key)
+            else:
+                put(key, value)
+        # After the rows: a log may be read from a range's first row to its deletion at once.
+        for first, last in ranges:
+            batch.delete_range(first, last)
+        self._db.write(batch)
+        self._pending = {}
+        self._writes = 0
+
+    def _settle(self) -> None:
+        """Let RocksDB have all rows."""
+        with self._lock:
+            if self._pending:
+                self._write_pending()
 
     def get(self, key: bytes) -> bytes | None:
         """Read one row."""
-        value: bytes | None = self._db.get(key)
-        return value
+        value: bytes | None = self._pending.get(key, _NOT_PENDING)
+        return self._db.get(key) if value is _NOT_PENDING else value
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """Read several rows; None stands for one that is not there."""
-        if not keys:
-            return []
-        rows: list[bytes | None] = self._db[keys if isinstance(keys, list) else list(keys)]
-        return rows
+        pending = self._pending
+        found = [pending.get(key, _NOT_PENDING) for key in keys]
+        if others := [i for i, row in enumerate(found) if row is _NOT_PENDING]:
+            for i, row in zip(others, self._db[[keys[i] for i in others]], strict=True):
+                found[i] = row
+        return found
 
     def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield the rows from key `start` up to, not including, `end`, in order."""
+        self._settle()
         # Without a bound it would look for the next row behind the range, through all that was deleted there.
         options = ReadOptions()
         options.set_iterate_upper_bound(end)
@@ -186,47 +243,13 @@ class Store:
         Raises:
             ClosedError: the database is being closed.
         """
+        self._settle()
         return self._snapshots.take(self._db)
 
     def close(self) -> None:
         """Close the database, when no query reads it any more; its rows stay."""
         self._snapshots.close()
-        self._db.close()
-
-
-class Writer:
-    """Writes to the database, each all at once.
-
-    The state log is its write-ahead log (ADR 15): RocksDB has none of its own.
-    """
-
-    def __init__(self, db: Rdict) -> None:
-        options = WriteOptions()
-        options.disable_wal = True
-        db.set_write_options(options)
-        self._db = db
-        self._flush_at = time.monotonic() + FLUSH_SECONDS
-
-    def __call__(
-        self,
-        rows: dict[bytes, bytes | None],
-        derived: dict[bytes, bytes | None] | None = None,
-        ranges: Sequence[tuple[bytes, bytes]] = (),
-    ) -> None:
-        """Write rows (None deletes one) and delete ranges of keys, whole or not at all."""
-        batch = WriteBatch(raw_mode=True)
-        put, delete = batch.put, batch.delete
-        for changed in (rows, derived or {}):
-            for key, value in changed.items():
-                if value is None:
-                    delete(key)
-                else:
-                    put(key, value)
-        # After the rows: a log may be read from a range's first row to its deletion at once.
-        for first, last in ranges:
-            batch.delete_range(first, last)
-        self._db.write(batch)
-        now = time.monotonic()
-        if now > self._flush_at:
-            self._flush_at = now + FLUSH_SECONDS
-            self._db.flush(wait=False)
+        try:
+            self._settle()
+        finally:
+            self._db.close()

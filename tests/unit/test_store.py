@@ -45,6 +45,18 @@ def test_all_rows_are_on_disk_when_it_is_closed(tmp_path: Path) -> None:
     store.close()
 
 
+def test_what_is_written_is_seen_before_rocksdb_has_it(tmp_path: Path) -> None:
+    store = Store(tmp_path / "s")
+    store.write({b"a": b"1", b"b": b"2"})
+    list(store.scan(b"a", b"c"))  # so that RocksDB has these
+    store.write({b"a": None, b"c": b"3"}, {b"d": b"4"})
+    assert [store.get(key) for key in (b"a", b"b", b"c", b"d")] == [None, b"2", b"3", b"4"]
+    assert store.get_many([b"d", b"a", b"x", b"b"]) == [b"4", None, None, b"2"]
+    store.write({b"e": b"5"}, None, [(b"b", b"d")])
+    assert list(store.scan(b"a", b"z")) == [(b"d", b"4"), (b"e", b"5")]
+    store.close()
+
+
 def test_few_rows_are_on_disk_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tables.store.FLUSH_SECONDS", 0.1)
     store = Store(tmp_path / "s")
