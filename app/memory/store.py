@@ -4,9 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tables import snapshot
-from tables.store import Sizes
-
-Rows = dict[bytes, bytes | None]
+from tables.store import Rows, Sizes
 
 
 class MemoryStore:
