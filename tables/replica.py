@@ -13,7 +13,7 @@ import msgspec
 
 from tables.log import FENCE, POSITION, LogRecord, Position, unpack
 from tables.snapshot import Glance, Snapshot
-from tables.store import Sizes, Store
+from tables.store import Rows, Sizes, Store
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +45,8 @@ class Changes:
     __slots__ = ("derived", "ranges", "rows")
 
     def __init__(self) -> None:
-        self.rows: dict[bytes, bytes | None] = {}
-        self.derived: dict[bytes, bytes | None] = {}
+        self.rows: Rows = {}
+        self.derived: Rows = {}
         self.ranges: list[tuple[bytes, bytes]] = []
 
     def update(self, later: "Changes") -> None:
@@ -185,14 +185,10 @@ class Replica:
             counts[prefix] += 1
             if table is not None:
                 table.derive(key, value, changes)
-        self._fence = fence
-        if records:
-            self._written = records[-1].timestamp / 1000
-        self.next = following
         if resend or stale:
             rows[RESEND] = self._pack_resend()
-        rows[LOG] = self._pack_log()
-        self._store.write(rows, changes.derived, changes.ranges)
+        written = records[-1].timestamp / 1000 if records else self._written
+        self._write(rows, changes, following, fence, written)
         if POSITION in rows:
             self.position = Position.decode(rows[POSITION])
         progress = self.progress
@@ -200,8 +196,11 @@ class Replica:
         progress.records += len(records)
         progress.tables.update({name[:-1].decode(): n for name, n in counts.items() if len(name) > 1})
 
-    def _pack_log(self) -> bytes:
-        return _LOG.pack(self.next, self._fence, self._written)
+    def _write(self, rows: Rows, changes: Changes, following: int, fence: int, written: float) -> None:
+        """Write rows and what is derived, as read up to `following`; if it fails, nothing has happened."""
+        rows[LOG] = _LOG.pack(following, fence, written)
+        self._store.write(rows, changes.derived, changes.ranges)
+        self.next, self._fence, self._written = following, fence, written
 
     def _pack_resend(self) -> bytes | None:
         return msgspec.msgpack.encode(sorted(self._resend)) if self._resend else None

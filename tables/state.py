@@ -8,8 +8,8 @@ from functools import cached_property
 from typing import Any
 
 from tables.log import FENCE, POSITION, WHOLE, Entry, Log, Position, entry
-from tables.replica import LOG, RESEND, TOPIC, Changes, Progress, Replica, Table, stretches
-from tables.store import Store
+from tables.replica import RESEND, TOPIC, Changes, Progress, Replica, Table, stretches
+from tables.store import Rows, Store, overlaid
 
 logger = logging.getLogger(__name__)
 
@@ -21,8 +21,6 @@ RESEND_BYTES = 2 << 20
 # again and again, and RocksDB is slow to ask.
 RECENT_ROWS = 10_000
 RECENT_BYTES = 64
-
-_UNKNOWN: Any = object()
 
 
 class FencedError(Exception):
@@ -68,7 +66,7 @@ class State(Replica):
         self._log = log
         self._staged: list[_Staged] = []
         # Of each row that is staged, and of some others, what was written last.
-        self._latest: dict[bytes, Any] = {}
+        self._latest: Rows = {}
         self.cache: dict[bytes, Any] = {}
         self.epoch = -1
 
@@ -87,8 +85,7 @@ class State(Replica):
         self.next = max(self.next, start)
         self.progress = Progress(self.next, self.epoch, self.next)
         await self._read(self.epoch)
-        self.next, self._fence, self._written = self.epoch + 1, self.epoch, time.time()
-        self._store.write({LOG: self._pack_log()})
+        self._write({}, Changes(), self.epoch + 1, self.epoch, time.time())
         if start > int(self._store.get(WHOLE) or 0):
             if copied:
                 await self._make_whole(start)
@@ -125,16 +122,15 @@ class State(Replica):
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """Read rows as they are after all that was staged; None stands for one that is not there."""
-        latest = self._latest
-        found = [latest.get(key, _UNKNOWN) for key in keys]
-        if unknown := [i for i, row in enumerate(found) if row is _UNKNOWN]:
-            for i, row in zip(unknown, self._store.get_many([keys[i] for i in unknown]), strict=True):
-                found[i] = row
-            for staged in self._staged:
-                if derived := staged.changes.derived:
-                    for i in unknown:
-                        if keys[i] in derived:
-                            found[i] = derived[keys[i]]
+        return overlaid(keys, self._latest, self._written_or_derived)
+
+    def _written_or_derived(self, keys: Sequence[bytes]) -> Sequence[bytes | None]:
+        found = self._store.get_many(keys)
+        for staged in self._staged:
+            if derived := staged.changes.derived:
+                for i, key in enumerate(keys):
+                    if key in derived:
+                        found[i] = derived[key]
         return found
 
     def scan(self, start: bytes, end: bytes) -> Iterable[tuple[bytes, bytes]]:
@@ -181,13 +177,11 @@ class State(Replica):
             await self._read(base)
             if self._fence > epoch:
                 raise FencedError(f"a fence with epoch {self._fence} stands after ours ({epoch})")
-        self.next = base + len(rows)
+        following = base + len(rows)
         if self._resend:
             self._resend.difference_update(rows)
             rows[RESEND] = self._pack_resend()
-        self._fence, self._written = epoch, time.time()
-        rows[LOG] = self._pack_log()
-        self._store.write(rows, changes.derived, changes.ranges)
+        self._write(rows, changes, following, epoch, time.time())
         if not self._staged:
             self._latest.clear()  # it knows nothing of these changes
         self.position = position

@@ -6,7 +6,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 Rows = dict[bytes, bytes | None]
 
-_NOT_PENDING: Any = object()
+_ELSEWHERE: Any = object()
 
 FORMAT = b"2"
 FORMAT_KEY = b"\0format"
@@ -33,7 +33,7 @@ MOST_BUFFERS = 8
 # changes again meanwhile is given once.
 TOGETHER_ROWS = 4000
 TOGETHER_WRITES = 32
-# Where few rows are written they go to disk after so long: a crash loses no more.
+# Where few rows are written they go to disk after so long: after a crash no more is read from the log again.
 FLUSH_SECONDS = 3600.0
 BLOCK_CACHE = 64 << 20
 # A new id may lie anywhere among the old ones: each merge of so many files writes all that is on disk again.
@@ -118,6 +118,17 @@ def _options() -> Options:
     return options
 
 
+def overlaid(
+    keys: Sequence[bytes], rows: Rows, below: Callable[[list[bytes]], Sequence[bytes | None]]
+) -> list[bytes | None]:
+    """Return the rows of the keys, from `below` where `rows` has neither a row nor its deletion."""
+    found: list[bytes | None] = [rows.get(key, _ELSEWHERE) for key in keys]
+    if others := [i for i, row in enumerate(found) if row is _ELSEWHERE]:
+        for i, row in zip(others, below([keys[i] for i in others]), strict=True):
+            found[i] = row
+    return found
+
+
 class Store:
     """Rows of bytes, sorted by key.
 
@@ -172,23 +183,26 @@ class Store:
     def write(
         self, rows: Rows, derived: Rows | None = None, ranges: Sequence[tuple[bytes, bytes]] = ()
     ) -> None:
-        """Write rows (None deletes one) and delete ranges of keys; a crash leaves all of it, or nothing."""
+        """Write rows (None deletes one) and delete ranges of keys: all of it or nothing, whatever happens."""
+        derived = derived or {}
         with self._lock:
-            self._pending.update(rows)
-            if derived:
-                self._pending.update(derived)
             self._writes += 1
+            many = len(self._pending) + len(rows) + len(derived) >= TOGETHER_ROWS
             overdue = time.monotonic() > self._flush_at
-            if ranges or overdue or len(self._pending) >= TOGETHER_ROWS or self._writes >= TOGETHER_WRITES:
-                self._write_pending(ranges)
+            if many or overdue or ranges or self._writes >= TOGETHER_WRITES:
+                self._give({**self._pending, **rows, **derived}, ranges)
+            else:
+                self._pending.update(rows)
+                self._pending.update(derived)
             if overdue:
                 self._flush_at = time.monotonic() + FLUSH_SECONDS
                 self._db.flush(wait=False)
 
-    def _write_pending(self, ranges: Sequence[tuple[bytes, bytes]] = ()) -> None:
+    def _give(self, rows: Rows, ranges: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        """Let RocksDB have rows, those that are pending among them."""
         batch = WriteBatch(raw_mode=True)
         put, delete = batch.put, batch.delete
-        for key, value in self._pending.items():
+        for key, value in rows.items():
             if value is None:
                 delete(key)
             else:
@@ -204,21 +218,16 @@ class Store:
         """Let RocksDB have all rows."""
         with self._lock:
             if self._pending:
-                self._write_pending()
+                self._give(self._pending)
 
     def get(self, key: bytes) -> bytes | None:
         """Read one row."""
-        value: bytes | None = self._pending.get(key, _NOT_PENDING)
-        return self._db.get(key) if value is _NOT_PENDING else value
+        value: bytes | None = self._pending.get(key, _ELSEWHERE)
+        return self._db.get(key) if value is _ELSEWHERE else value
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """Read several rows; None stands for one that is not there."""
-        pending = self._pending
-        found = [pending.get(key, _NOT_PENDING) for key in keys]
-        if others := [i for i, row in enumerate(found) if row is _NOT_PENDING]:
-            for i, row in zip(others, self._db[[keys[i] for i in others]], strict=True):
-                found[i] = row
-        return found
+        return overlaid(keys, self._pending, self._db.__getitem__)
 
     def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield the rows from key `start` up to, not including, `end`, in order."""

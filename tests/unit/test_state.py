@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tables.log import POSITION, Entry, Position, TooLargeError
-from tables.replica import LOG, OLDEST_COPY, Changes, Replica
+from tables.replica import OLDEST_COPY, Changes, Replica
 from tables.state import FencedError, State
 from tables.store import DataDirectory, DirectoryTakenError, Store
 from tests.memory_log import MemoryLog
@@ -34,6 +34,10 @@ def changes(**rows: bytes | None) -> Changes:
         Rows().derive(b"t\0" + key.encode(), value, made)
         made.rows[b"t\0" + key.encode()] = value
     return made
+
+
+def raising(*_: object) -> None:
+    raise OSError("the disk is full")
 
 
 def at(offset: int) -> Position:
@@ -112,6 +116,22 @@ async def test_too_large_commit_changes_nothing(tmp_path: Path) -> None:
     assert rows_of(state) == {"x": b"1"}
 
 
+async def test_what_could_not_be_written_is_read_from_the_log(tmp_path: Path) -> None:
+    log = MemoryLog()
+    first = owner(log, tmp_path / "a")
+    await first.acquire()
+    await first.commit(changes(x=b"1", y=b"1"), at(1))
+    second = owner(log, tmp_path / "b")
+    for state, step in ((first, first.commit(changes(x=b"2"), at(2))), (second, second.acquire())):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(state._store, "_give", raising)
+            patch.setattr("tables.store.TOGETHER_WRITES", 1)
+            with pytest.raises(OSError, match="full"):
+                await step
+        await state.acquire()
+        assert (rows_of(state), state.position) == ({"x": b"2", "y": b"1"}, at(2))
+
+
 async def test_disk_from_another_log_is_set_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     old = owner(MemoryLog(), tmp_path / "a")
     await old.acquire()
@@ -161,8 +181,8 @@ async def test_disk_that_may_have_missed_deletions_is_set_aside(
     away, busy = owner(log, tmp_path / "a"), owner(log, tmp_path / "b")
     await away.acquire()
     await away.commit(changes(x=b"1", y=b"1"), at(1))
-    away._written = time.time() - OLDEST_COPY.total_seconds() - 60
-    away._store.write({LOG: away._pack_log()})
+    long_ago = time.time() - OLDEST_COPY.total_seconds() - 60
+    away._write({}, Changes(), away.next, away.epoch, long_ago)
     away.close()
     await busy.acquire()
     await busy.commit(changes(x=None), at(2))

@@ -24,25 +24,49 @@ for n in range({ROWS}):
 """
 
 
-def _fill(path: Path, end: str) -> None:
-    done = subprocess.run([sys.executable, "-c", FILL + end, str(path)], check=False, timeout=60)
+def _run(script: str, path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", script, str(path)], check=False, timeout=60)
     assert done.returncode == 9
 
 
 def test_a_killed_process_leaves_all_rows_up_to_one_and_none_behind(tmp_path: Path) -> None:
-    _fill(tmp_path / "s", "os._exit(9)")
+    _run(FILL + "os._exit(9)", tmp_path / "s")
     store = Store(tmp_path / "s")
     last = int(store.get(b"last") or 0)
-    assert 0 < last < ROWS - 1  # some were flushed, and the newest were not
+    assert 99 <= last < ROWS - 1  # some were flushed, and the newest were not
     assert [key for key, _ in store.scan(b"row", b"rox")] == [b"row%06d" % n for n in range(last + 1)]
     store.close()
 
 
 def test_all_rows_are_on_disk_when_it_is_closed(tmp_path: Path) -> None:
-    _fill(tmp_path / "s", "store.close(); os._exit(9)")
+    _run(FILL + "store.close(); os._exit(9)", tmp_path / "s")
     store = Store(tmp_path / "s")
     assert store.get(b"last") == b"%d" % (ROWS - 1)
     store.close()
+
+
+# Files may not be larger than a megabyte, as if the disk were full: memtables cannot be flushed.
+FILL_UP = f"""
+import os, resource, sys
+from pathlib import Path
+from tables.store import Store
+store = Store(Path(sys.argv[1]))
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+for n in range({ROWS}):
+    try:
+        store.write({{b"row%06d" % n: bytes(1000), b"last": b"%d" % n}}, {{b"derived": b"%d" % n}})
+    except Exception:
+        break
+last = b"%d" % (n - 1)
+assert n < {ROWS} - 1
+assert store.get_many([b"row%06d" % (n - 1), b"row%06d" % n]) == [bytes(1000), None]
+assert [store.get(key) for key in (b"last", b"derived")] == [last, last]
+os._exit(9)
+"""
+
+
+def test_of_a_write_that_fails_nothing_is_seen(tmp_path: Path) -> None:
+    _run(FILL_UP, tmp_path / "s")
 
 
 def test_what_is_written_is_seen_before_rocksdb_has_it(tmp_path: Path) -> None:
