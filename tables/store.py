@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rocksdict import BlockBasedOptions, Cache, Env, Options, Rdict, ReadOptions, WriteBatch, WriteOptions
+from rocksdict import BlockBasedOptions, Cache, Options, Rdict, ReadOptions, WriteBatch, WriteOptions
 
 from tables.snapshot import RocksSnapshot, Snapshots
 
@@ -103,13 +103,8 @@ def _options() -> Options:
     table.set_block_cache(Cache(BLOCK_CACHE))
     table.set_cache_index_and_filter_blocks(True)
     table.set_pin_l0_filter_and_index_blocks_in_cache(True)
-    # What flushes and merges files has all the time between two batches, and more whenever writes must wait.
-    env = Env()
-    env.lower_thread_pool_cpu_priority()
-    env.lower_high_priority_thread_pool_cpu_priority()
     options = Options(raw_mode=True)
     options.create_if_missing(True)
-    options.set_env(env)
     options.set_write_buffer_size(WRITE_BUFFER)
     options.set_min_write_buffer_number_to_merge(MERGED_BUFFERS)
     options.set_max_write_buffer_number(MOST_BUFFERS)
