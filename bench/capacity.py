@@ -28,8 +28,8 @@ class Watch:
         seconds: while it is.
     """
 
-    warm: float
-    seconds: float
+    warm: float = 5
+    seconds: float = 15  # RocksDB compacts every ten seconds or so: it is a part of each load
 
     @property
     def meaning(self) -> str:

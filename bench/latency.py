@@ -23,8 +23,7 @@ from bench.sender import LATE_SECONDS, LINGER_MS, Sent
 from bench.service import Service
 from bench.worker import BenchError
 
-# As long as the loads: what RocksDB compacts every ten seconds or so is a part of them.
-WATCH = Watch(warm=5, seconds=15)
+WATCH = Watch()
 PROBES = 20  # a second
 QUANTILES = (0.5, 0.95, 0.99, 1.0)
 NAMES = ("p50", "p95", "p99", "max")

@@ -43,9 +43,13 @@ class Scale:
 @click.option("--events", type=click.IntRange(10_000), default=1_000_000, show_default=True, help="Drained.")
 @click.option("--workers", default="1,2,4", show_default=True, help="Numbers of workers.")
 @click.option("--repeat", type=click.IntRange(1), default=3, show_default=True, help="Drains of each.")
-@click.option("--warm-seconds", type=click.IntRange(1), default=5, show_default=True)
+@click.option("--warm-seconds", type=click.IntRange(1), default=Watch.warm, show_default=True)
 @click.option(
-    "--seconds", type=click.IntRange(2), default=15, show_default=True, help="Lag watched of a load."
+    "--seconds",
+    type=click.IntRange(2),
+    default=Watch.seconds,
+    show_default=True,
+    help="Lag watched of a load.",
 )
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of the events.")
 def main(*, events: int, workers: str, repeat: int, warm_seconds: int, seconds: int, seed: int) -> None:
