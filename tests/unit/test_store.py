@@ -55,7 +55,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
 for n in range({ROWS}):
     try:
         store.write({{b"row%06d" % n: bytes(1000), b"last": b"%d" % n}}, {{b"derived": b"%d" % n}})
-    except Exception:
+    except Exception:  # rocksdict raises no other
         break
 last = b"%d" % (n - 1)
 assert n < {ROWS} - 1
