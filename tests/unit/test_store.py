@@ -1,5 +1,6 @@
 """RocksDB: what a killed process leaves behind, and what queries see of it."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -10,7 +11,7 @@ import pytest
 from rocksdict import DbClosedError
 
 from tables.snapshot import GLANCE_BYTES, ROW_BYTES, ClosedError, Glance, TooMuchError
-from tables.store import Store
+from tables.store import NICER, Store
 
 ROWS = 60_000
 # Row n, and in the same write the number of the last row: what a commit looks like.
@@ -79,6 +80,18 @@ def test_what_is_written_is_seen_before_rocksdb_has_it(tmp_path: Path) -> None:
     store.write({b"e": b"5"}, None, [(b"b", b"d")])
     assert list(store.scan(b"a", b"z")) == [(b"d", b"4"), (b"e", b"5")]
     store.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only on Linux have threads priorities of their own")
+def test_rocksdbs_threads_give_way_to_the_pipeline_but_to_others_not_for_good(tmp_path: Path) -> None:
+    Store(tmp_path / "rows").close()
+    priorities = {
+        (thread / "comm").read_text().strip(): os.getpriority(os.PRIO_PROCESS, int(thread.name))
+        for thread in Path("/proc/self/task").iterdir()
+    }
+    nice = os.getpriority(os.PRIO_PROCESS, os.getpid())
+    assert {priorities["rocksdb:low"], priorities["rocksdb:high"]} == {min(19, nice + NICER)}
+    assert min(priorities.values()) == nice
 
 
 def test_few_rows_are_on_disk_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
