@@ -10,6 +10,7 @@ import click
 from bench.feed import Feeder
 from bench.lag import RISE_SECONDS, Lag, lag
 from bench.load import load
+from bench.reader import read
 from bench.service import Service
 
 # The highest load is looked for up to this multiple of the drain rate, and this closely.
@@ -21,15 +22,17 @@ TRIES = 2
 
 @dataclass(frozen=True)
 class Watch:
-    """How each load is watched, in seconds.
+    """How each load is watched.
 
     Attributes:
-        warm: before the lag is watched.
+        warm: seconds before the lag is watched.
         seconds: while it is.
+        reader: whether a consumer reads the enriched events meanwhile, on the same machine.
     """
 
     warm: float = 5
     seconds: float = 15  # RocksDB compacts every ten seconds or so: it is a part of each load
+    reader: bool = False
 
     @property
     def meaning(self) -> str:
@@ -37,7 +40,8 @@ class Watch:
         return (
             f"capacity: highest load, within {CLOSE:.0%}, whose lag grew by less than what comes in "
             f"{1000 * RISE_SECONDS:.0f} ms, in {self.seconds:.0f} s after {self.warm:.0f} s, at the first or "
-            "second try; the sender does not wait for the workers"
+            f"second try, {'with' if self.reader else 'without'} a consumer of the enriched events beside "
+            "it; the sender does not wait for the workers"
         )
 
 
@@ -48,7 +52,7 @@ async def capacity(
 
     Args:
         service: whose workers are ready.
-        helpers: with a process that is free.
+        helpers: with a process that is free, two with a reader.
         feeder: of the events; it goes on.
         path: where a feed may be written.
         drained: events a second that the workers drain a prefilled topic with.
@@ -76,10 +80,14 @@ async def _try(
     service: Service, helpers: Executor, feeder: Feeder, path: Path, rate: float, watch: Watch
 ) -> Lag:
     feed = await asyncio.to_thread(feeder.feed, path, int((watch.warm + watch.seconds) * rate))
+    outputs = await service.ends(service.output)
     async with load(service, helpers, feed, rate) as running:
+        if watch.reader:
+            running.beside(read, service.kafka, service.output, outputs, feed.outputs)
         await running.until(watch.warm)
         found = await lag(service, watch.seconds - 1)
     await asyncio.to_thread(path.unlink)
     async for _ in service.marks(feeder.expected.records):
         pass  # what is left over would be the next load's lag
+    await asyncio.gather(*running.futures)
     return found

@@ -23,7 +23,7 @@ from bench.sender import LATE_SECONDS, LINGER_MS, Sent
 from bench.service import Service
 from bench.worker import BenchError
 
-WATCH = Watch()
+WATCH = Watch(reader=True)  # as beside the loads that are shares of it
 PROBES = 20  # a second
 QUANTILES = (0.5, 0.95, 0.99, 1.0)
 NAMES = ("p50", "p95", "p99", "max")
