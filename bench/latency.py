@@ -24,6 +24,8 @@ from bench.service import Service
 from bench.worker import BenchError
 
 WATCH = Watch(reader=True)  # as beside the loads that are shares of it
+# Linux writes to the disk what is 30 s old, some seconds late: by then that of earlier loads is written.
+WARM_SECONDS = 40
 PROBES = 20  # a second
 QUANTILES = (0.5, 0.95, 0.99, 1.0)
 NAMES = ("p50", "p95", "p99", "max")
@@ -87,7 +89,7 @@ class Level:
     help="Drained; where the capacity is looked for.",
 )
 @click.option("--shares", default="10,25,50,75,90", show_default=True, help="Loads, in % of the capacity.")
-@click.option("--warm-seconds", type=click.IntRange(1), default=5, show_default=True)
+@click.option("--warm-seconds", type=click.IntRange(1), default=WARM_SECONDS, show_default=True)
 @click.option("--seconds", type=click.IntRange(1), default=20, show_default=True, help="Of each load.")
 @click.option(
     "--ask-seconds", type=click.IntRange(1), default=10, show_default=True, help="Of HTTP probes after it."
