@@ -4,7 +4,6 @@ import fcntl
 import logging
 import os
 import shutil
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -124,13 +123,11 @@ def _options() -> Options:
 
 def _give_way() -> None:
     """Let RocksDB's threads have less of a core than ours where both want it (Linux only)."""
-    if sys.platform != "linux":
-        return
     nice = os.getpriority(os.PRIO_PROCESS, os.getpid()) + NICER
-    for thread in Path("/proc/self/task").iterdir():
+    for name in Path("/proc/self/task").glob("*/comm"):  # none where there is no /proc
         with suppress(OSError):  # it has just ended, or may not be changed
-            if (thread / "comm").read_text().startswith("rocksdb:"):
-                os.setpriority(os.PRIO_PROCESS, int(thread.name), nice)
+            if name.read_text().startswith("rocksdb:"):
+                os.setpriority(os.PRIO_PROCESS, int(name.parent.name), nice)
 
 
 def overlaid(
