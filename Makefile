@@ -73,7 +73,7 @@ $(PLOTS): $(SETUP) requirements-bench.lock
 	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements-bench.lock
 	@touch $@
 
-bench-latency: $(PLOTS) ## latency at 10 to 90 % of a worker's capacity (20 minutes)
+bench-latency: $(PLOTS) ## latency at 10 to 90 % of a worker's capacity
 	@$(BIN)/python -m bench.latency
 
 bench-scale: $(PLOTS) ## CPU per event and capacity of 1, 2 and 4 workers (half an hour)

@@ -9,8 +9,7 @@ import click
 
 from bench.feed import Feeder
 from bench.lag import RISE_SECONDS, Lag, lag
-from bench.load import load
-from bench.reader import read
+from bench.load import load, reading
 from bench.service import Service
 
 # The highest load is looked for up to this multiple of the drain rate, and this closely.
@@ -80,10 +79,9 @@ async def _try(
     service: Service, helpers: Executor, feeder: Feeder, path: Path, rate: float, watch: Watch
 ) -> Lag:
     feed = await asyncio.to_thread(feeder.feed, path, int((watch.warm + watch.seconds) * rate))
-    outputs = await service.ends(service.output)
     async with load(service, helpers, feed, rate) as running:
         if watch.reader:
-            running.beside(read, service.kafka, service.output, outputs, feed.outputs)
+            reading(service, running)
         await running.until(watch.warm)
         found = await lag(service, watch.seconds - 1)
     await asyncio.to_thread(path.unlink)

@@ -15,10 +15,10 @@ from bench.capacity import Watch, capacity
 from bench.command import Bench, bench, helpers, leave, table, verdict, workload
 from bench.cores import busy_seconds
 from bench.feed import Feeder
-from bench.load import Load, check, drain, load
+from bench.load import Load, check, drain, load, reading
 from bench.plot import draw
 from bench.prober import Probed, probe
-from bench.reader import Arrivals, read
+from bench.reader import Arrivals
 from bench.sender import LATE_SECONDS, LINGER_MS, Sent
 from bench.service import Service
 from bench.worker import BenchError
@@ -182,9 +182,8 @@ async def _level(
     probes = [int((first + n / PROBES) * rate) for n in range(int(PROBES * shape.ask) - PROBES // 2)]
     path, count = folder / "feed", int(shape.total * rate)
     feed = await asyncio.to_thread(feeder.feed, path, count, probes)
-    outputs = await service.ends(service.output)
     async with load(service, pool, feed, rate, shape.linger) as running:
-        reading = running.beside(read, service.kafka, service.output, outputs, feed.outputs)
+        read = reading(service, running)
         dues = [(running.due(number), key) for number, key in feed.probes]
         asking = running.beside(probe, f"{service.urls[0]}/tables/seen/", dues)
         await running.until(shape.warm)
@@ -192,7 +191,7 @@ async def _level(
         await running.until(first)
         worker = service.workers[0].cpu_seconds() - worker
         machine = busy_seconds() - machine
-    arrivals, probed = await asyncio.gather(reading, asking)
+    arrivals, probed = await asyncio.gather(read, asking)
     path.unlink()
     assert running.sent is not None
     latencies = await asyncio.to_thread(_latencies, running, arrivals, shape)

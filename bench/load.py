@@ -13,6 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 from app.sources.send import send as send_all
 from bench.expected import Expected, events
 from bench.feed import Feed
+from bench.reader import Arrivals, read
 from bench.sender import LINGER_MS, Sent, send
 from bench.service import Drain, Service
 from bench.worker import BenchError
@@ -34,6 +35,7 @@ class Load:
         rate: events a second that are due.
         start: the monotonic clock's nanoseconds when the first is due.
         offsets: of the first event of each partition.
+        outputs: of the first enriched event of each partition.
         sent: what the sender did; set at the end.
         helpers: processes.
         futures: of what they do.
@@ -43,6 +45,7 @@ class Load:
     rate: float
     start: int
     offsets: dict[int, int]
+    outputs: dict[int, int]
     helpers: Executor
     futures: list[asyncio.Future[Any]] = field(default_factory=list)
     sent: Sent | None = None
@@ -79,7 +82,7 @@ async def load(
         BenchError: the events are not in Kafka at the end, each once and in the partition that was foreseen.
     """
     start, offsets = time.monotonic_ns() + int(START_SECONDS * 1e9), await service.ends(service.source)
-    running = Load(feed, rate, start, offsets, helpers)
+    running = Load(feed, rate, start, offsets, await service.ends(service.output), helpers)
     sending = running.beside(send, service.kafka, service.source, feed.path, feed.count, rate, start, linger)
     try:
         yield running
@@ -94,6 +97,11 @@ async def load(
         for future in running.futures:
             future.cancel()
         raise
+
+
+def reading(service: Service, running: Load) -> asyncio.Future[Arrivals]:
+    """Have a consumer read what comes of a load meanwhile, in another process."""
+    return running.beside(read, service.kafka, service.output, running.outputs, running.feed.outputs)
 
 
 async def fill(service: Service, count: int, seed: int, rate: float | None = None) -> Expected:
