@@ -24,6 +24,8 @@ from bench.worker import BenchError
 KEYS = 500
 # More events than a worker drains in the time, so that it is not done before.
 SPARE = 1.5
+# Of each turn with and without questions: a worker drains millions of events meanwhile.
+TURN_SECONDS = 5
 WRK_SECONDS = 30  # beyond the time that it is given
 # wrk asks for the lines of a file in turn, and tells what came of it as JSON.
 SCRIPT = """
@@ -107,7 +109,7 @@ def main(
         rate, rows, problems = asyncio.run(
             _measure(on, capacity_events, share / 100, numbers, warm_seconds, seconds, seed)
         )
-        drained, more = asyncio.run(_cost(on, rate / share * 100, max(numbers), seconds, seed))
+        drained, more = asyncio.run(_cost(on, rate / share * 100, max(numbers), seed))
         problems += more
         _publish(on, rate, share / 100, rows, drained, max(numbers), problems, seconds, seed)
     leave(problems)
@@ -176,11 +178,9 @@ async def _row(
     return Row(name, connections, answers, found, cpu / seconds)
 
 
-async def _cost(
-    on: Bench, capacity: float, connections: int, seconds: int, seed: int
-) -> tuple[Cost, list[str]]:
+async def _cost(on: Bench, capacity: float, connections: int, seed: int) -> tuple[Cost, list[str]]:
     click.echo("while it drains as fast as it can: ", nl=False, err=True)
-    count = int(capacity * (WARM_SECONDS + 2 * TURNS * (seconds + 1)) * SPARE)
+    count = int(capacity * (WARM_SECONDS + 2 * TURNS * (TURN_SECONDS + 1)) * SPARE)
     async with Service(on.kafka, on.folder / "cost") as service:
         expected = await fill(service, count, seed, capacity)
         keys = [f"/tables/seen/{quote(key)}\n" for key in islice(expected.ids, KEYS)]
@@ -189,12 +189,12 @@ async def _cost(
         await service.ready()
 
         def ask() -> int:
-            answers = _ask(service.urls[0], on.folder, connections, seconds)
+            answers = _ask(service.urls[0], on.folder, connections, TURN_SECONDS)
             if answers.errors:
                 raise BenchError(f"{answers.errors:,} of {answers.count:,} requests to seen failed")
             return answers.count
 
-        found = await cost(service, count, seconds, ask)
+        found = await cost(service, count, TURN_SECONDS, ask)
         click.echo(f"{found.alone.rate:,.0f}/s, asked {found.asked.rate:,.0f}/s", err=True)
         return found, await check(service, expected)
 
