@@ -60,11 +60,11 @@ soak: $(SETUP) ## ten minutes of steady load, with a rebalance a minute
 bench: $(SETUP) ## drain rate beside Kafka Streams, a loop by hand and plain Faust (some minutes)
 	@$(BIN)/python -m bench
 
-bench-full: $(SETUP) ## the same with all peers and both workloads, medians of three (an hour)
+bench-full: $(SETUP) ## the same with all peers and both workloads, medians of three (half an hour)
 	@$(BIN)/python -m bench --every --workload activity --workload ads --repeat 3 --events 1000000 --slow-events 40000
 
 bench-windows: $(SETUP) ## each kind of window that closes, beside Kafka Streams (half an hour)
-	@$(BIN)/python -m bench --workload tumbling --workload hopping --workload sessions --workload tumbling-dense --workload hopping-dense --repeat 3 --events 500000
+	@$(BIN)/python -m bench --workload tumbling --workload hopping --workload sessions --workload tumbling-dense --workload hopping-dense --repeat 3 --events 1500000
 
 bench-state: $(SETUP) ## restore rate of a state log
 	@$(BIN)/python -m bench.restore

@@ -38,7 +38,7 @@ KEYS = sorted({contestant.key for all_of in CONTESTANTS.values() for contestant 
 @click.option(
     "--events",
     type=click.IntRange(1000),
-    default=300_000,
+    default=600_000,
     show_default=True,
     help="Events that each drains.",
 )

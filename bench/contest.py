@@ -14,7 +14,7 @@ from bench.drain import Look, drain, gauges, settle
 from bench.lookups import write_lookups
 from bench.size import Size, size_of
 from bench.topics import environment, topics
-from bench.worker import BenchError, Worker
+from bench.worker import Worker
 from bench.workload import Workload
 
 # Bounds on what takes a million events some ten seconds.
@@ -93,14 +93,16 @@ async def run(
             problems = await expected.problems(kafka, prefix)
             rows = expected.rows
             size = await size_of(kafka, prefix, folder, rows) if rows else None
-    rates = (*_rates(drained.first, drained.last, count), *_rates(drained.middle, drained.last, count))
-    if not rates[1]:
-        raise BenchError(f"{count:,} events were done at the first look: give {contestant.name} more")
+    each = count / drained.total
+    rates = (
+        *_rates(drained.first, drained.last, each),
+        *_rates(drained.middle, drained.last, each),
+    )
     return Result(count, *rates, peak, problems, size)
 
 
-def _rates(start: Look, end: Look, count: int) -> tuple[float, float]:
-    """Events per second and per CPU-second; `end` is at all of the `count` events."""
-    done = count * (end.done - start.done) / end.done
+def _rates(start: Look, end: Look, each: float) -> tuple[float, float]:
+    """Events per second and per CPU-second; what was done counts as `each` events. 0 if nothing was."""
+    done = each * (end.done - start.done)
     seconds, cpu_seconds = end.at - start.at, end.cpu - start.cpu
-    return (done / seconds, done / cpu_seconds) if seconds and cpu_seconds else (0, 0)
+    return (done / seconds, done / cpu_seconds) if done > 0 and cpu_seconds else (0, 0)

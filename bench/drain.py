@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,11 +14,13 @@ from app.admin import partition_count
 from bench.worker import BenchError, Worker
 from bench.workload import Workload
 
-POLL_SECONDS = 0.2
+POLL_SECONDS = 0.1
 # Without any progress for so long there is no result; a start is within it.
 STALL_SECONDS = 90.0
 # Longer than any contestant waits before it tells a count.
 QUIET_SECONDS = 3.0
+# Those that found progress: the first, the last but one, the end.
+LEAST_LOOKS = 3
 
 Gauge = Callable[[], Awaitable[int]]
 
@@ -39,20 +41,38 @@ class Look(NamedTuple):
 
 @dataclass(frozen=True)
 class Drain:
-    """Three looks at a drain: at the first progress, at half of the records or more, at the end."""
+    """Three looks at a drain: at the first progress, at half of the records or more, at the last but one.
+
+    What is committed or sent is behind what has been worked on, at the first of them as at the last; at the
+    very end it is not, and the difference would count as records without any work.
+    """
 
     first: Look
     middle: Look
     last: Look
+    total: int
+
+    @classmethod
+    def of(cls, looks: Sequence[Look]) -> "Drain":
+        """Take the three of all looks that found progress, the end among them.
+
+        Raises:
+            BenchError: there are too few.
+        """
+        total = looks[-1].done
+        if len(looks) < LEAST_LOOKS:
+            raise BenchError(f"{total:,} records were done at the second look or before: give it more")
+        middle = next(look for look in looks if look.done >= total / 2)
+        return cls(looks[0], middle, looks[-2], total)
 
 
 async def drain(worker: Worker, gauge: Gauge, total: int) -> Drain:
     """Wait until a gauge has come to `total`.
 
     Raises:
-        BenchError: the worker ended, or stands still.
+        BenchError: the worker ended, stands still, or was done too soon.
     """
-    first = middle = None
+    looks: list[Look] = []
     last = Look(0, time.monotonic(), 0)
     while last.done < total:
         await asyncio.sleep(POLL_SECONDS)
@@ -60,16 +80,12 @@ async def drain(worker: Worker, gauge: Gauge, total: int) -> Drain:
         now, cpu = time.monotonic(), worker.cpu_seconds()
         if done > last.done:
             last = Look(done, now, cpu)
-            first = first or last
-            if done >= total / 2:
-                middle = middle or last
+            looks.append(last)
         if now - last.at > STALL_SECONDS:
             raise BenchError(
                 f"{last.done:,} of {total:,} records for {STALL_SECONDS:.0f} s:\n{worker.last_words()}"
             )
-    assert first is not None
-    assert middle is not None
-    return Drain(first, middle, last)
+    return Drain.of(looks)
 
 
 async def settle(worker: Worker, ends: Gauge) -> None:

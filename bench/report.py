@@ -143,9 +143,10 @@ def _conditions(results: Results, run: Run) -> list[str]:
         "worker starts; in the table are medians of these events/s (and per CPU-second):",
         *(f"  - {one.name}: {_rates(runs)}" for one, runs in results.items()),
         "- measured: time and CPU time of the process with all its threads and children, "
-        f"from the first progress seen to the last; progress is, for {commits or 'nobody'}, the committed "
-        f"source offsets, and for {outputs or 'nobody'}, the records in `{run.workload.output}`, since they "
-        "commit seconds after, or not to Kafka. Kafka's own CPU time does not count",
+        "from the first progress seen to the last but one: both are as far behind the work; progress is, for "
+        f"{commits or 'nobody'}, the committed source offsets, and for {outputs or 'nobody'}, the records in "
+        f"`{run.workload.output}`, since they commit seconds after, or not to Kafka. Kafka's own CPU time "
+        "does not count",
         "- from half of the events on, when the JVM is warm and all others are, too:",
         *(f"  - {one.name}: {_rates(runs, 'late_')}" for one, runs in results.items()),
         "- peak RSS: of the process and its children, the largest of each, at the last event",

@@ -6,9 +6,11 @@ import pytest
 
 from bench.contest import Result
 from bench.contestants import CONTESTANTS
+from bench.drain import Drain, Look
 from bench.report import Run, costs, report
 from bench.rules import parse
 from bench.size import Size
+from bench.worker import BenchError
 from bench.workload import ACTIVITY, ADS, WORKLOADS
 
 
@@ -78,6 +80,15 @@ def test_the_size_of_a_state_is_told_by_its_rows():
     result = Result(1000, 200.0, 300.0, 200.0, 300.0, 2**20, [], Size(1000, 50_000, 120_000))
     text = report({ours: [result]}, Run(WORKLOADS["tumbling"], 1, "4.1.0", "a machine", "today"))
     assert "  - Millrace: 50 and 120, 1,000 of them" in text
+
+
+def test_a_drain_ends_where_it_is_as_far_behind_the_work_as_at_its_beginning():
+    # A hundred records a second are worked on, and seen half a second later; from 4 s on there are none.
+    looks = [Look(50, 1.0, 1.0), Look(150, 2.0, 2.0), Look(250, 3.0, 3.0), Look(400, 5.0, 4.0)]
+    drain = Drain.of(looks)
+    assert (drain.first, drain.middle, drain.last, drain.total) == (looks[0], looks[2], looks[2], 400)
+    with pytest.raises(BenchError, match="give it more"):
+        Drain.of(looks[2:])
 
 
 def test_contestants_have_keys_and_names_of_their_own():
