@@ -56,7 +56,7 @@ class Drain:
             BenchError: there is nothing between them.
         """
         if last.events <= first.events or last.cpu_seconds <= first.cpu_seconds:
-            raise BenchError(f"{last.events:,} events were done at the first look: give more")
+            raise BenchError(f"{last.events:,} events were done too soon to be looked at: give more")
         return cls(
             last.events - first.events, last.seconds - first.seconds, last.cpu_seconds - first.cpu_seconds
         )
@@ -183,14 +183,15 @@ class Service:
         """Wait until a number of events is in the state, from the beginning of the topic.
 
         Returns:
-            From the first look that found all workers at work, and some events done, to the end.
+            From the first look that found all workers at work, and some events done, to the last but one:
+            at both, what is committed is as far behind what has been worked on.
 
         Raises:
-            BenchError: a worker ended, or all stand still, or there was nothing to see.
+            BenchError: a worker ended, or all stand still, or there was too little to see.
         """
         await self.ready()
         marks = [mark async for mark in self.marks(total) if mark.events]
-        return Drain.between(marks[0], marks[-1])
+        return Drain.between(marks[0], marks[-2:][0])
 
     async def marks(self, total: int) -> AsyncIterator[Mark]:
         """Look again and again, until a number of events is in the state.
