@@ -63,7 +63,7 @@ bench: $(SETUP) ## drain rate beside Kafka Streams, a loop by hand and plain Fau
 bench-full: $(SETUP) ## the same with all peers and both workloads, medians of three (half an hour)
 	@$(BIN)/python -m bench --every --workload activity --workload ads --repeat 3 --events 1000000 --slow-events 40000
 
-bench-windows: $(SETUP) ## each kind of window that closes, beside Kafka Streams (half an hour)
+bench-windows: $(SETUP) ## each kind of window that closes, beside Kafka Streams (a quarter of an hour)
 	@$(BIN)/python -m bench --workload tumbling --workload hopping --workload sessions --workload tumbling-dense --workload hopping-dense --repeat 3 --events 1500000
 
 bench-state: $(SETUP) ## restore rate of a state log

@@ -72,7 +72,7 @@ def main(
     Examples:
       python -m bench
       python -m bench --every --workload activity --workload ads --repeat 3 --events 1000000
-      python -m bench --only millrace --only streams --events 100000
+      python -m bench --only millrace --only streams
     """
     counts = {
         name: {one: min(slow_events, events) if one.slow else events for one in _chosen(name, only, every)}

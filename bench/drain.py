@@ -61,7 +61,7 @@ class Drain:
         """
         total = looks[-1].done
         if len(looks) < LEAST_LOOKS:
-            raise BenchError(f"{total:,} records were done at the second look or before: give it more")
+            raise BenchError(f"{total:,} records are too few to be looked at: raise --events (--slow-events)")
         middle = next(look for look in looks if look.done >= total / 2)
         return cls(looks[0], middle, looks[-2], total)
 
