@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from bench.service import Drain, Service
 
 TURNS = 3
+TURN_SECONDS = 5
 # Before the first turn, while a worker is fetching its first batches.
 WARM_SECONDS = 3.0
 
@@ -39,14 +40,13 @@ class Cost:
         return 1 - left / self.asked.seconds * self.alone.cpu_rate / self.alone.rate
 
 
-async def cost(service: Service, total: int, seconds: float, ask: Callable[[], int]) -> Cost:
+async def cost(service: Service, total: int, ask: Callable[[], int]) -> Cost:
     """Measure a worker that drains a prefilled topic.
 
     Args:
         service: with a worker that is ready, and so much to do that it is not done meanwhile.
         total: number of events in its topic.
-        seconds: length of a turn.
-        ask: asks for so long, and returns the number of answers; it is called in a thread.
+        ask: asks for `TURN_SECONDS`, and returns the number of answers; it is called in a thread.
 
     Raises:
         BenchError: the topic is drained too soon.
@@ -56,7 +56,7 @@ async def cost(service: Service, total: int, seconds: float, ask: Callable[[], i
     requests = 0
     for _ in range(TURNS):
         first = await service.mark()
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(TURN_SECONDS)
         second = await service.mark()
         requests += await asyncio.to_thread(ask)
         turns.append((Drain.between(first, second), Drain.between(second, await service.mark())))

@@ -94,10 +94,7 @@ async def run(
             rows = expected.rows
             size = await size_of(kafka, prefix, folder, rows) if rows else None
     each = count / drained.total
-    rates = (
-        *_rates(drained.first, drained.last, each),
-        *_rates(drained.middle, drained.last, each),
-    )
+    rates = (*_rates(drained.first, drained.last, each), *_rates(drained.middle, drained.last, each))
     return Result(count, *rates, peak, problems, size)
 
 

@@ -19,8 +19,6 @@ POLL_SECONDS = 0.1
 STALL_SECONDS = 90.0
 # Longer than any contestant waits before it tells a count.
 QUIET_SECONDS = 3.0
-# Those that found progress: the first, the last but one, the end.
-LEAST_LOOKS = 3
 
 Gauge = Callable[[], Awaitable[int]]
 
@@ -57,13 +55,13 @@ class Drain:
         """Take the three of all looks that found progress, the end among them.
 
         Raises:
-            BenchError: there are too few.
+            BenchError: there is no work between the first and the last of them.
         """
-        total = looks[-1].done
-        if len(looks) < LEAST_LOOKS:
+        first, last, total = looks[0], looks[-2:][0], looks[-1].done
+        if last.cpu <= first.cpu:
             raise BenchError(f"{total:,} records are too few to be looked at: raise --events (--slow-events)")
         middle = next(look for look in looks if look.done >= total / 2)
-        return cls(looks[0], middle, looks[-2], total)
+        return cls(first, middle, last, total)
 
 
 async def drain(worker: Worker, gauge: Gauge, total: int) -> Drain:

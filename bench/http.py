@@ -13,7 +13,7 @@ from urllib.parse import quote
 import click
 import orjson
 
-from bench.asked import TURNS, WARM_SECONDS, Cost, cost
+from bench.asked import TURN_SECONDS, TURNS, WARM_SECONDS, Cost, cost
 from bench.command import Bench, bench, helpers, leave, table, verdict, workload
 from bench.feed import Feed, Feeder
 from bench.lag import RISE_SECONDS, Lag, lag
@@ -24,8 +24,6 @@ from bench.worker import BenchError
 KEYS = 500
 # More events than a worker drains in the time, so that it is not done before.
 SPARE = 1.5
-# Of each turn with and without questions: a worker drains millions of events meanwhile.
-TURN_SECONDS = 5
 WRK_SECONDS = 30  # beyond the time that it is given
 # wrk asks for the lines of a file in turn, and tells what came of it as JSON.
 SCRIPT = """
@@ -194,7 +192,7 @@ async def _cost(on: Bench, capacity: float, connections: int, seed: int) -> tupl
                 raise BenchError(f"{answers.errors:,} of {answers.count:,} requests to seen failed")
             return answers.count
 
-        found = await cost(service, count, TURN_SECONDS, ask)
+        found = await cost(service, count, ask)
         click.echo(f"{found.alone.rate:,.0f}/s, asked {found.asked.rate:,.0f}/s", err=True)
         return found, await check(service, expected)
 

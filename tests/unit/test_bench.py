@@ -87,8 +87,20 @@ def test_a_drain_ends_where_it_is_as_far_behind_the_work_as_at_its_beginning():
     looks = [Look(50, 1.0, 1.0), Look(150, 2.0, 2.0), Look(250, 3.0, 3.0), Look(400, 5.0, 4.0)]
     drain = Drain.of(looks)
     assert (drain.first, drain.middle, drain.last, drain.total) == (looks[0], looks[2], looks[2], 400)
-    with pytest.raises(BenchError, match="too few to be looked at: raise --events"):
-        Drain.of(looks[2:])
+
+
+@pytest.mark.parametrize(
+    "looks",
+    [
+        [Look(400, 5.0, 4.0)],
+        [Look(250, 3.0, 3.0), Look(400, 5.0, 4.0)],
+        [Look(50, 1.0, 3.0), Look(250, 3.0, 3.0), Look(400, 5.0, 4.0)],
+    ],
+    ids=["done at the first look", "at the second", "no work between the first and the last but one"],
+)
+def test_a_drain_that_was_too_short_to_be_measured_says_what_helps(looks):
+    with pytest.raises(BenchError, match="400 records are too few to be looked at: raise --events"):
+        Drain.of(looks)
 
 
 def test_contestants_have_keys_and_names_of_their_own():
