@@ -25,6 +25,11 @@ FILTER_IDS = 500_000
 FILTER_GROWTH = 4
 FALSE_POSITIVES = 0.01
 
+# After a start or a take-over each batch reads so many of the ids that were there before for each of its own,
+# but at least so many, which takes a millisecond.
+READ_AHEAD = 4
+READ_LEAST = 2_000
+
 
 class Identified(Protocol):
     """An event with an id."""
@@ -165,18 +170,31 @@ class _Ids:
     """Tells which ids a bucket may hold, so that few of those that it does not are looked up on disk.
 
     Args:
-        complete: whether the bucket is empty as yet; else it may hold any id.
+        first: key of the bucket's first pack.
+        end: a key behind those of its packs. Until they are read it may hold any id.
     """
 
-    def __init__(self, *, complete: bool) -> None:
-        self._complete = complete
+    def __init__(self, first: bytes, end: bytes) -> None:
+        self._unread: bytes | None = first
+        self._end = end
         self._filters: list[Bloom] = []
         self._room = 0
 
+    def read(self, out: Out, least: int) -> None:
+        """Read on in the packs, until there are so many more ids."""
+        if self._unread is None:
+            return
+        for key, pack in out.scan_committed(self._unread, self._end):
+            ids = [event_id for event_id, _ in msgspec.msgpack.decode(pack)]
+            self.update(ids)
+            least -= len(ids)
+            if least <= 0:
+                self._unread = key + b"\0"
+                return
+        self._unread = None
+
     def update(self, ids: Sequence[bytes]) -> None:
         """Add ids."""
-        if not self._complete:
-            return
         if self._room <= 0:
             self._room = FILTER_IDS * FILTER_GROWTH ** len(self._filters)
             self._filters.append(Bloom(self._room, FALSE_POSITIVES))
@@ -185,7 +203,7 @@ class _Ids:
 
     def candidates(self, ids: Sequence[bytes]) -> Sequence[int]:
         """Return the indices of the ids that it may hold."""
-        if not self._complete:
+        if self._unread is not None:
             return range(len(ids))
         found = {i for part in self._filters for i, event_id in enumerate(ids) if event_id in part}
         return sorted(found)
@@ -244,7 +262,9 @@ class Sightings:
         table, rows, read = self._table, self._rows, self._out.read
         stored: dict[int, bytes] = {}
         for number in (bucket - 1, bucket):
-            indices = self._ids(number).candidates(ids)
+            known = self._ids(number)
+            known.read(self._out, max(READ_LEAST, READ_AHEAD * len(ids)))
+            indices = known.candidates(ids)
             prefix = table.id_prefix(number)
             keys = [prefix + ids[i] for i in indices]
             for i, key, raw in zip(indices, keys, read(keys), strict=True):
@@ -258,8 +278,7 @@ class Sightings:
         prefix = table.id_prefix(bucket)
         ids = cache.get(prefix)
         if ids is None:
-            empty = next(iter(self._out.scan_committed(prefix, table.id_prefix(bucket + 1))), None) is None
-            ids = cache[prefix] = _Ids(complete=empty)
+            ids = cache[prefix] = _Ids(table.pack_key(bucket, 0), table.pack_key(bucket + 1, 0))
             cache.pop(table.id_prefix(bucket - 2), None)
         return ids
 

@@ -116,15 +116,26 @@ sizes = st.lists(st.integers(1, 9), min_size=1, max_size=4)
 slow = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-@given(events=event_lists, sizes=sizes, lose_disk=st.booleans(), restart=st.integers(1, 5))
+@given(
+    events=event_lists,
+    sizes=sizes,
+    lose_disk=st.booleans(),
+    restart=st.integers(1, 5),
+    read=st.sampled_from([1, 2_000]),
+)
 @slow
 async def test_seen_is_its_definition_however_the_events_are_cut(
     events: list[Event],
     sizes: list[int],
     lose_disk: bool,
     restart: int,
+    read: int,
+    monkeypatch: pytest.MonkeyPatch,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
+    # Of the ids that were there at a start, few or all are known to the filters with the first batch.
+    monkeypatch.setattr("tables.seen.READ_AHEAD", 0)
+    monkeypatch.setattr("tables.seen.READ_LEAST", read)
     log, table, folder = (
         MemoryLog(),
         SeenTable("seen", ttl=timedelta(seconds=TTL)),
@@ -164,6 +175,33 @@ async def test_seen_is_right_when_its_filters_are_many(
         await batch.commit()
     assert found == first_sightings(events)
     state.close()
+
+
+async def test_few_new_ids_are_looked_up_soon_after_a_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, table = MemoryLog(), SeenTable("seen", ttl=timedelta(seconds=TTL))
+    monkeypatch.setattr("tables.seen.READ_LEAST", 200)
+    monkeypatch.setattr("tables.seen.READ_AHEAD", 1)
+    state = await state_of(log, tmp_path / "a", table)
+    for first, part in cut([Event(f"e{n}", 0.0) for n in range(1000)], [50]):
+        batch = Batch(state, part, first)
+        list(table.open(batch).first(batch))
+        await batch.commit()
+    state.close()
+    state = await state_of(log, tmp_path / "a", table)
+    looked_up, passed = [], 0
+    for first in range(1000, 2000, 50):
+        batch = Batch(state, [Event(f"e{n}", 0.0) for n in range(first - 10, first + 50)], first)
+        asked: list[bytes] = []
+        batch.read = lambda keys, state=state, asked=asked: (asked.extend(keys), state.get_many(keys))[1]
+        passed += len(list(table.open(batch).first(batch)))
+        looked_up.append(len(asked))
+        await batch.commit()
+    state.close()
+    assert passed == 20 * 50  # ten of each batch were in the one before it
+    assert looked_up[0] >= 60
+    assert all(number < 20 for number in looked_up[15:]), looked_up  # the ten, and some by mistake
 
 
 async def test_seen_forgets_and_frees(tmp_path: Path) -> None:
