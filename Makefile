@@ -79,7 +79,7 @@ bench-latency: $(PLOTS) ## latency at 10 to 90 % of a worker's capacity
 bench-scale: $(PLOTS) ## CPU per event and capacity of 1, 2 and 4 workers (half an hour)
 	@$(BIN)/python -m bench.scale
 
-bench-growth: $(PLOTS) ## throughput and memory at 1 to 20 million live ids, and their restore (half an hour)
+bench-growth: $(PLOTS) ## throughput and memory at 1 to 20 million live ids, and their restore (ten minutes)
 	@$(BIN)/python -m bench.growth
 
 bench-http: $(PLOTS) ## the views under half of a worker's capacity; needs wrk
