@@ -1,5 +1,6 @@
 """What the measuring commands have in common: a Kafka, helpers, errors for people, and the printed result."""
 
+import gc
 import logging
 import os
 import platform
@@ -7,13 +8,14 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing import active_children, get_context
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import click
 from aiokafka.errors import KafkaError
@@ -32,6 +34,8 @@ RESULTS = Path(__file__).with_name("results")
 # Long enough that each of them gets something to do.
 HELPER_SECONDS = 0.3
 
+P = ParamSpec("P")
+T = TypeVar("T")
 Rows = Sequence[Sequence[str]]
 
 
@@ -140,6 +144,19 @@ def helpers(count: int) -> Iterator[ProcessPoolExecutor]:
         for process in active_children():
             process.terminate()
         pool.shutdown(cancel_futures=True)
+
+
+def undisturbed(do: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Do something without the garbage collector, for a helper.
+
+    To look at all that a bench imports takes it up to a tenth of a second, in which nothing is sent or read.
+    """
+    gc.freeze()
+    gc.disable()
+    try:
+        return do(*args, **kwargs)
+    finally:
+        gc.enable()
 
 
 def _deaf() -> None:

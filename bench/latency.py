@@ -314,7 +314,7 @@ def _publish(
             "worker: share of a core that it used while the latency to the consumer was measured; machine: "
             f"cores that were busy then, with broker, sender ({senders} of a core) and reader ({readers}) "
             "beside the worker",
-            f"sender: librdkafka, acks=all, idempotent, linger {shape.linger} ms; reader: librdkafka",
+            f"sender: librdkafka, acks=all, no retries, linger {shape.linger} ms; reader: librdkafka",
             f"settings: Millrace's defaults, with the agents {agents} (MILLRACE_AGENTS)",
             workload(seed),
         ],

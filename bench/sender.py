@@ -59,8 +59,12 @@ def send(
     """
     settings = {
         "bootstrap.servers": kafka,
-        "enable.idempotence": True,
         "acks": "all",
+        # An idempotent librdkafka has five requests under way, each for one partition: whenever the broker
+        # took longer than the linger it would hold events back, and spin meanwhile. Nothing can come twice or
+        # in another order either way: what fails is not tried again, and whoever counts finds it missing.
+        "enable.idempotence": False,
+        "message.send.max.retries": 0,
         "linger.ms": linger,
         "partitioner": "murmur2_random",  # as Kafka's own clients choose
         "queue.buffering.max.messages": 0,

@@ -1,10 +1,11 @@
+import gc
 import marshal
 
 import orjson
 import pytest
 
 from app.engine.producer import partition_for
-from bench.command import table
+from bench.command import table, undisturbed
 from bench.feed import CHUNK, Feeder
 from bench.lag import Lag, fit
 from bench.latency import _quantile
@@ -22,12 +23,12 @@ def messages(path):
 
 def test_a_feed_holds_what_it_says(tmp_path):
     feeder = Feeder(1, 4)
-    first = feeder.feed(tmp_path / "first", CHUNK + 1, probes=[10, 500])
+    first = feeder.feed(tmp_path / "first", 9 * CHUNK + 1, probes=[10, 500])
     second = feeder.feed(tmp_path / "second", 700)
     sent = [list(messages(feed.path)) for feed in (first, second)]
 
-    assert [len(part) for part in sent] == [CHUNK + 1, 700]
-    assert feeder.expected.records == CHUNK + 701
+    assert [len(part) for part in sent] == [9 * CHUNK + 1, 700]
+    assert feeder.expected.records == 9 * CHUNK + 701
     assert first.outputs + second.outputs == len(feeder.expected.ids)
     for feed, part in zip((first, second), sent, strict=True):
         for partition, numbers in feed.numbers.items():
@@ -59,6 +60,11 @@ def test_a_lag_that_grows_is_not_flat():
 @pytest.mark.parametrize(("share", "expected"), [(0.5, 50), (0.95, 95), (0.99, 99), (1.0, 100), (0.001, 1)])
 def test_quantiles(share, expected):
     assert expected == _quantile(range(1, 101), share)
+
+
+def test_a_helper_is_not_disturbed_by_the_garbage_collector():
+    assert undisturbed(lambda *, wanted: (gc.isenabled(), wanted), wanted=1) == (False, 1)
+    assert gc.isenabled()
 
 
 def test_a_table_is_markdown():
