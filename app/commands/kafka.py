@@ -55,6 +55,7 @@ def up(port: int | None) -> None:
       millrace kafka up
       millrace kafka up --port 9092
       MILLRACE_STATE_DIR=/tmp/try millrace kafka up
+      KAFKA_HEAP_OPTS=-Xmx1G millrace kafka up
     """
     with _plain_errors():
         kafka.up(settings(), port=port, echo=click.echo)

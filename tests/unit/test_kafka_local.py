@@ -235,6 +235,16 @@ def test_broker_that_dies_shows_its_last_words(with_java: WithJava, settings: Se
     assert kafka.status(settings) is None
 
 
+def test_options_of_the_jvm_may_be_given(
+    with_java: WithJava, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_java('echo "$@"; exit 1')
+    monkeypatch.setenv("KAFKA_HEAP_OPTS", "-Xmx1G -Xms1G")
+
+    with pytest.raises(kafka.KafkaUnavailable, match=r"-Xmx1G -Xms1G -XX:\+UseSerialGC"):
+        kafka.up(settings)
+
+
 def test_broker_that_does_not_answer_is_stopped(
     with_java: WithJava, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
