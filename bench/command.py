@@ -24,7 +24,7 @@ from app.admin import TopicError
 from app.kafka import KafkaUnavailable
 from app.sources.batches import SendError
 from bench.contestants import MILLRACE_PACKAGES
-from bench.cores import stolen_seconds
+from bench.cores import stolen_seconds, yardstick
 from bench.expected import WORKLOAD
 from bench.kafka import kafka_of
 from bench.worker import BenchError
@@ -50,6 +50,7 @@ class Bench:
         name: of the files in bench/results, without their endings.
         began: when.
         load: the machine's load average of the minute before.
+        yardstick: see `bench.cores.yardstick`.
         stolen: CPU seconds that other machines had been given in place of this one.
     """
 
@@ -59,6 +60,7 @@ class Bench:
     name: str
     began: datetime
     load: float
+    yardstick: float
     stolen: float
 
     @property
@@ -66,7 +68,10 @@ class Bench:
         """The machine, and what else it had to do, in a line."""
         seconds = (datetime.now(UTC) - self.began).total_seconds()
         taken = (stolen_seconds() - self.stolen) / seconds
-        return f"{machine()}; load {self.load:.1f} before, {taken:.2f} cores stolen by its host meanwhile"
+        return (
+            f"{machine()}; load {self.load:.1f} before, yardstick {self.yardstick:.2f} s (a million strings "
+            f"in a dictionary), {taken:.2f} cores stolen by its host meanwhile"
+        )
 
     def publish(self, title: str, body: Sequence[str], conditions: Sequence[str]) -> None:
         """Print the result as Markdown, and write it to bench/results.
@@ -115,14 +120,15 @@ def bench(name: str) -> Iterator[Bench]:
     # It tells of what it tries again; what it gives up is raised.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    began, load, stolen = datetime.now(UTC), os.getloadavg()[0], stolen_seconds()
+    load, measure = os.getloadavg()[0], yardstick()
+    began, stolen = datetime.now(UTC), stolen_seconds()
     try:
         with (
             tempfile.TemporaryDirectory(prefix="millrace-bench-") as folder,
             kafka_of(folder) as (kafka, kind),
             tempfile.TemporaryDirectory(dir=folder) as data,
         ):
-            yield Bench(kafka, kind, Path(data), name, began, load, stolen)
+            yield Bench(kafka, kind, Path(data), name, began, load, measure, stolen)
     except TimeoutError:
         raise click.ClickException("Kafka did not answer in time.") from None
     except (BenchError, KafkaError, KafkaUnavailable, SendError, TopicError) as exc:

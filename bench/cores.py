@@ -1,7 +1,23 @@
 """How busy the machine is."""
 
 import os
+import time
 from pathlib import Path
+
+YARDSTICK = 1_000_000
+
+
+def yardstick() -> float:
+    """Time plain Python at a fixed piece of work in memory, in seconds.
+
+    One machine differs from day to day by a factor of three, by what its host's other guests leave of cache
+    and memory: by this, results of different days can be held against each other.
+    """
+    began = time.perf_counter()
+    numbers = {str(i): i for i in range(YARDSTICK)}
+    for i in range(0, YARDSTICK, 3):
+        numbers[str(i)] += 1
+    return time.perf_counter() - began
 
 
 def busy_seconds() -> float:

@@ -48,7 +48,9 @@ def command() -> None:
 def up(port: int | None) -> None:
     """Start Kafka and wait until it answers; keep one that runs.
 
-    It goes on after this command, the terminal and Ctrl-C, until `millrace kafka down`.
+    It goes on after this command, the terminal and Ctrl-C, until `millrace kafka down`. Its JVM is made to
+    start fast; KAFKA_HEAP_OPTS and KAFKA_JVM_PERFORMANCE_OPTS give it other options, as with Kafka's own
+    scripts.
 
     \b
     Examples:

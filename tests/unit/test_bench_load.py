@@ -1,10 +1,12 @@
 import gc
 import marshal
+import time
 
 import orjson
 import pytest
 
 from app.engine.producer import partition_for
+from bench import cores
 from bench.command import table, undisturbed
 from bench.feed import CHUNK, Feeder
 from bench.lag import Lag, fit
@@ -65,6 +67,12 @@ def test_quantiles(share, expected):
 def test_a_helper_is_not_disturbed_by_the_garbage_collector():
     assert undisturbed(lambda *, wanted: (gc.isenabled(), wanted), wanted=1) == (False, 1)
     assert gc.isenabled()
+
+
+def test_the_yardstick_tells_the_time_of_its_work(monkeypatch):
+    monkeypatch.setattr(cores, "YARDSTICK", 10_000)
+    began = time.perf_counter()
+    assert 0 < cores.yardstick() <= time.perf_counter() - began
 
 
 def test_a_table_is_markdown():
