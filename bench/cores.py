@@ -1,4 +1,4 @@
-"""How busy the machine is."""
+"""How busy the machine is, and how fast."""
 
 import os
 import time
