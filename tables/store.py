@@ -203,7 +203,7 @@ class Store:
             many = len(self._pending) + len(rows) + len(derived) >= TOGETHER_ROWS
             overdue = time.monotonic() > self._flush_at
             if many or overdue or ranges or self._writes >= TOGETHER_WRITES:
-                self._give({**self._pending, **rows, **derived}, ranges)
+                self._give([self._pending, rows, derived], ranges)
             else:
                 self._pending.update(rows)
                 self._pending.update(derived)
@@ -211,15 +211,16 @@ class Store:
                 self._flush_at = time.monotonic() + FLUSH_SECONDS
                 self._db.flush(wait=False)
 
-    def _give(self, rows: Rows, ranges: Sequence[tuple[bytes, bytes]] = ()) -> None:
-        """Let RocksDB have rows, those that are pending among them."""
+    def _give(self, parts: Sequence[Rows], ranges: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        """Let RocksDB have rows, those that are pending among them; of two of a key the later counts."""
         batch = WriteBatch(raw_mode=True)
         put, delete = batch.put, batch.delete
-        for key, value in rows.items():
-            if value is None:
-                delete(key)
-            else:
-                put(key, value)
+        for rows in parts:
+            for key, value in rows.items():
+                if value is None:
+                    delete(key)
+                else:
+                    put(key, value)
         # After the rows: a log may be read from a range's first row to its deletion at once.
         for first, last in ranges:
             batch.delete_range(first, last)
@@ -231,7 +232,7 @@ class Store:
         """Let RocksDB have all rows."""
         with self._lock:
             if self._pending:
-                self._give(self._pending)
+                self._give([self._pending])
 
     def get(self, key: bytes) -> bytes | None:
         """Read one row."""

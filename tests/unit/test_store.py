@@ -11,7 +11,7 @@ import pytest
 from rocksdict import DbClosedError
 
 from tables.snapshot import GLANCE_BYTES, ROW_BYTES, ClosedError, Glance, TooMuchError
-from tables.store import NICER, Store
+from tables.store import NICER, TOGETHER_ROWS, Store
 
 ROWS = 60_000
 # Row n, and in the same write the number of the last row: what a commit looks like.
@@ -83,6 +83,15 @@ def test_what_is_written_is_seen_before_rocksdb_has_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only on Linux have threads priorities of their own")
+def test_of_two_writes_of_a_row_the_later_counts(tmp_path: Path) -> None:
+    store = Store(tmp_path / "s")
+    store.write({b"changed": b"1", b"deleted": b"1", b"kept": b"1"})
+    # So many that RocksDB has all of them with it.
+    store.write({b"changed": b"2", b"deleted": None, **{b"row%04d" % n: b"" for n in range(TOGETHER_ROWS)}})
+    assert store.get_many([b"changed", b"deleted", b"kept"]) == [b"2", None, b"1"]
+    store.close()
+
+
 def test_rocksdbs_threads_give_way_to_the_pipeline_but_to_others_not_for_good(tmp_path: Path) -> None:
     Store(tmp_path / "rows").close()
     priorities = {
