@@ -41,8 +41,8 @@ BLOCK_CACHE = 64 << 20
 MERGED_FILES = 8
 # A file's filter must fit into a shard, a 64th, of the block cache: if not it is read for each look-up.
 FILE_BYTES = 16 << 20
-# Files go to the disk bit by bit while they are written: one that is handed over whole keeps the disk busy for
-# a quarter of a second, and a broker that writes to it waits.
+# Files go to the disk bit by bit while they are written: one that is handed over whole keeps the disk busy
+# for a quarter of a second, and a broker that writes to it waits.
 SYNC_BYTES = 1 << 20
 # Of these levels the files are written again too often for compression to be worth its time.
 UNCOMPRESSED_LEVELS = 2
