@@ -8,14 +8,13 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing import active_children, get_context
 from pathlib import Path
-from typing import ParamSpec, TypeVar
 
 import click
 from aiokafka.errors import KafkaError
@@ -34,8 +33,6 @@ RESULTS = Path(__file__).with_name("results")
 # Long enough that each of them gets something to do.
 HELPER_SECONDS = 0.3
 
-P = ParamSpec("P")
-T = TypeVar("T")
 Rows = Sequence[Sequence[str]]
 
 
@@ -142,7 +139,7 @@ def helpers(count: int) -> Iterator[ProcessPoolExecutor]:
     Args:
         count: how many.
     """
-    pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_deaf)
+    pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_undisturbed)
     try:
         list(pool.map(time.sleep, [HELPER_SECONDS] * count))  # so that they have started
         yield pool
@@ -152,22 +149,13 @@ def helpers(count: int) -> Iterator[ProcessPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
-def undisturbed(do: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Do something without the garbage collector, for a helper.
+def _undisturbed() -> None:
+    """Leave Ctrl-C to the process that started us, and do without the garbage collector.
 
     To look at all that a bench imports takes it up to a tenth of a second, in which nothing is sent or read.
     """
-    gc.freeze()
-    gc.disable()
-    try:
-        return do(*args, **kwargs)
-    finally:
-        gc.enable()
-
-
-def _deaf() -> None:
-    """Leave Ctrl-C to the process that started us."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.disable()
 
 
 def machine() -> str:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from app.sources.send import send as send_all
-from bench.command import undisturbed
 from bench.expected import Expected, events
 from bench.feed import Feed
 from bench.reader import Arrivals, read
@@ -52,9 +51,8 @@ class Load:
     sent: Sent | None = None
 
     def beside(self, do: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
-        """Do something in another process meanwhile, undisturbed."""
-        call = partial(undisturbed, do, *args, **kwargs)
-        future = asyncio.get_running_loop().run_in_executor(self.helpers, call)
+        """Do something in another process meanwhile."""
+        future = asyncio.get_running_loop().run_in_executor(self.helpers, partial(do, *args, **kwargs))
         self.futures.append(future)
         return future
 

@@ -7,7 +7,7 @@ import pytest
 
 from app.engine.producer import partition_for
 from bench import cores
-from bench.command import table, undisturbed
+from bench.command import helpers, table
 from bench.feed import CHUNK, Feeder
 from bench.lag import Lag, fit
 from bench.latency import _quantile
@@ -65,7 +65,8 @@ def test_quantiles(share, expected):
 
 
 def test_a_helper_is_not_disturbed_by_the_garbage_collector():
-    assert undisturbed(lambda *, wanted: (gc.isenabled(), wanted), wanted=1) == (False, 1)
+    with helpers(1) as pool:
+        assert not pool.submit(gc.isenabled).result()
     assert gc.isenabled()
 
 
