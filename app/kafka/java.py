@@ -3,7 +3,6 @@
 import base64
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import uuid
@@ -128,7 +127,7 @@ def _options() -> list[str]:
     """Options of the JVM; the environment may have others, by the names of Kafka's own scripts."""
     heap = os.environ.get("KAFKA_HEAP_OPTS") or HEAP
     performance = os.environ.get("KAFKA_JVM_PERFORMANCE_OPTS") or PERFORMANCE
-    return [*shlex.split(heap), *shlex.split(performance), *ALWAYS]
+    return [*heap.split(), *performance.split(), *ALWAYS]
 
 
 def _java_version(java: str) -> int | None:
