@@ -242,7 +242,7 @@ class Incoming:
         return self.next - self._taken
 
     def full(self, limit: int) -> bool:
-        """Whether no more should be fetched for now, where a full batch has `limit` records."""
+        """Whether no more should be fetched for now, where `limit` records may wait."""
         return self.failure is not None or len(self) > limit or self.size > FETCH_BYTES
 
     def move(self, offset: int) -> int:

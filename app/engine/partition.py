@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# Full chunks that are fetched ahead: the next come while these are processed.
+AHEAD = 8
 # An agent that has left a chunk out gets another after so long: that shows it.
 LEFT_OUT_SECONDS = 1.0
 
@@ -108,7 +110,7 @@ class Partition:
     @property
     def full(self) -> bool:
         """Whether no more records should be fetched for now."""
-        return self.tag is None or self.incoming.full(self.limit)
+        return self.tag is None or self.incoming.full(AHEAD * self.limit)
 
     def start(self) -> None:
         """Restore the state, then work until `close`."""

@@ -12,9 +12,10 @@ from app.engine.meters import Tally
 from app.engine.out import Updates
 from app.engine.producer import forget
 
-# What of a partition may wait at once: enough that no round trip to Kafka is waited for.
-DEPTH = 4  # full batches
-MOST_BATCHES = 64
+# What of a partition may wait at once: enough that no round trip to Kafka is waited for, also where a batch
+# is larger than a full one, since record batches are taken whole.
+DEPTH = 32  # full batches
+LEAST_BATCHES, MOST_BATCHES = 4, 64
 
 
 @dataclass
@@ -55,6 +56,7 @@ class Queue:
 
     def __init__(self) -> None:
         self._batches: deque[Staged] = deque()
+        self._records = 0
         self.empty = asyncio.Event()
         self.empty.set()
 
@@ -69,13 +71,12 @@ class Queue:
     def deep(self, limit: int) -> bool:
         """Whether no more should be added, where a full batch has `limit` records."""
         batches = len(self._batches)
-        return batches >= DEPTH and (
-            batches >= MOST_BATCHES or sum(staged.records for staged in self._batches) >= DEPTH * limit
-        )
+        return batches >= LEAST_BATCHES and (batches >= MOST_BATCHES or self._records >= DEPTH * limit)
 
     def add(self, staged: Staged) -> None:
         """Add the next batch."""
         self._batches.append(staged)
+        self._records += staged.records
         self.empty.clear()
 
     def first(self, count: int) -> list[Staged]:
@@ -89,7 +90,7 @@ class Queue:
     def committed(self, count: int) -> None:
         """Remove the first batches."""
         for _ in range(count):
-            self._batches.popleft()
+            self._records -= self._batches.popleft().records
         if not self._batches:
             self.empty.set()
 
@@ -98,6 +99,7 @@ class Queue:
         for staged in self._batches:
             forget(staged.deliveries)
         self._batches.clear()
+        self._records = 0
         self.empty.set()
 
 
