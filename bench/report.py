@@ -170,11 +170,13 @@ def _sizes(results: Results) -> list[str]:
 
 def _rates(runs: Sequence[Result], part: str = "") -> str:
     return " ".join(
-        "void"
-        if run.problems
-        else f"{getattr(run, f'{part}rate'):,.0f}/s ({getattr(run, f'{part}cpu_rate'):,.0f})"
+        "void" if run.problems else _rate(getattr(run, f"{part}rate"), getattr(run, f"{part}cpu_rate"))
         for run in runs
     )
+
+
+def _rate(rate: float, cpu_rate: float) -> str:
+    return f"{rate:,.0f}/s ({cpu_rate:,.0f})" if rate else "in one go"
 
 
 def _versions(contestant: Contestant) -> str:

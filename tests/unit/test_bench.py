@@ -63,6 +63,14 @@ def test_a_wrong_output_voids_a_contestant_and_is_said():
     assert f"VOID: {streams.name}: page views: 1 in all, expected 2" in text
 
 
+def test_a_half_that_was_done_in_one_go_has_no_rate():
+    ours, *_ = [replace(one, versions=str) for one in CONTESTANTS["activity"]]
+    result = Result(1000, 200.0, 300.0, 0, 0, 2**20, [])
+    text = report({ours: [result]}, Run(WORKLOADS["activity"], 1, "4.1.0", "a machine", "today"))
+    assert "  - Millrace: 200/s (300)" in text
+    assert "  - Millrace: in one go" in text
+
+
 @pytest.mark.parametrize(("rate", "above"), [(100.0, False), (99.0, True)])
 def test_a_job_that_costs_too_much_is_said(rate, above):
     (ours, *_) = CONTESTANTS["tumbling"]
