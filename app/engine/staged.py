@@ -13,8 +13,9 @@ from app.engine.out import Updates
 from app.engine.producer import forget
 
 # What of a partition may wait at once: enough that no round trip to Kafka is waited for, also where a batch
-# is larger than a full one, since record batches are taken whole.
-DEPTH = 32  # full batches
+# is larger than a full one, since record batches are taken whole; and no more, since what has waited for long
+# is not in a core's cache any more when it is committed.
+DEPTH = 10  # full batches
 LEAST_BATCHES, MOST_BATCHES = 4, 64
 
 
