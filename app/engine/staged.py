@@ -57,7 +57,6 @@ class Queue:
 
     def __init__(self) -> None:
         self._batches: deque[Staged] = deque()
-        self._records = 0
         self.empty = asyncio.Event()
         self.empty.set()
 
@@ -72,12 +71,13 @@ class Queue:
     def deep(self, limit: int) -> bool:
         """Whether no more should be added, where a full batch has `limit` records."""
         batches = len(self._batches)
-        return batches >= LEAST_BATCHES and (batches >= MOST_BATCHES or self._records >= DEPTH * limit)
+        return batches >= LEAST_BATCHES and (
+            batches >= MOST_BATCHES or sum(staged.records for staged in self._batches) >= DEPTH * limit
+        )
 
     def add(self, staged: Staged) -> None:
         """Add the next batch."""
         self._batches.append(staged)
-        self._records += staged.records
         self.empty.clear()
 
     def first(self, count: int) -> list[Staged]:
@@ -91,7 +91,7 @@ class Queue:
     def committed(self, count: int) -> None:
         """Remove the first batches."""
         for _ in range(count):
-            self._records -= self._batches.popleft().records
+            self._batches.popleft()
         if not self._batches:
             self.empty.set()
 
@@ -100,7 +100,6 @@ class Queue:
         for staged in self._batches:
             forget(staged.deliveries)
         self._batches.clear()
-        self._records = 0
         self.empty.set()
 
 

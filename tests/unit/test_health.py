@@ -55,7 +55,7 @@ def test_a_lag_at_the_bound_is_allowed(engine: Any) -> None:
 
 def test_reasons_of_a_partition(engine: Any) -> None:
     partition = engine.partitions[RAW]
-    partition.queue.add(SimpleNamespace(since=time.monotonic() - CONFIRM_SECONDS - 5, records=1))
+    partition.queue.add(SimpleNamespace(since=time.monotonic() - CONFIRM_SECONDS - 5))
     (reason,) = reasons(engine, 100)
     assert reason == ("unconfirmed", "activity.raw/0 waits for Kafka's confirmation for 15 s.")
     partition.queue.committed(1)
