@@ -220,7 +220,9 @@ class Store:
         batch = WriteBatch(raw_mode=True)
         put, delete = batch.put, batch.delete
         for rows in parts:
-            for key, value in rows.items():
+            # RocksDB looks for a row's place from that of the last one: in order it takes half the time.
+            for key in sorted(rows):
+                value = rows[key]
                 if value is None:
                     delete(key)
                 else:
