@@ -10,8 +10,8 @@ from itertools import groupby
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
-from rbloom import Bloom
 
+from tables.bloom import ScalableBloomFilter
 from tables.reading import Committed, keys_of_rows
 from tables.replica import Changes
 from tables.table import Batch, Out, Range, Reader, iso
@@ -19,11 +19,6 @@ from tables.table import Batch, Out, Range, Reader, iso
 _BUCKET = struct.Struct(">q")
 _PACK_KEY = struct.Struct(">qq")
 _SIGHTING = struct.Struct(">qdd")
-
-# Ids of a bucket's first Bloom filter, which takes 0.6 MB; each further one holds so many times as many.
-FILTER_IDS = 500_000
-FILTER_GROWTH = 4
-FALSE_POSITIVES = 0.01
 
 # After a start or a take-over each batch reads so many of the ids that were there before for each of its own,
 # but at least so many, which takes a millisecond.
@@ -177,8 +172,7 @@ class _Ids:
     def __init__(self, first: bytes, end: bytes) -> None:
         self._unread: bytes | None = first
         self._end = end
-        self._filters: list[Bloom] = []
-        self._room = 0
+        self._filter = ScalableBloomFilter()
 
     def read(self, out: Out, least: int) -> None:
         """Read on in the packs, until there are so many more ids."""
@@ -186,7 +180,7 @@ class _Ids:
             return
         for key, pack in out.scan_committed(self._unread, self._end):
             ids = [event_id for event_id, _ in msgspec.msgpack.decode(pack)]
-            self.update(ids)
+            self._filter.update(ids)
             least -= len(ids)
             if least <= 0:
                 self._unread = key + b"\0"
@@ -195,18 +189,13 @@ class _Ids:
 
     def update(self, ids: Sequence[bytes]) -> None:
         """Add ids."""
-        if self._room <= 0:
-            self._room = FILTER_IDS * FILTER_GROWTH ** len(self._filters)
-            self._filters.append(Bloom(self._room, FALSE_POSITIVES))
-        self._filters[-1].update(ids)
-        self._room -= len(ids)
+        self._filter.update(ids)
 
     def candidates(self, ids: Sequence[bytes]) -> Sequence[int]:
         """Return the indices of the ids that it may hold."""
         if self._unread is not None:
             return range(len(ids))
-        found = {i for part in self._filters for i, event_id in enumerate(ids) if event_id in part}
-        return sorted(found)
+        return self._filter.candidates(ids)
 
 
 class Sightings:

@@ -161,8 +161,8 @@ async def test_seen_is_its_definition_however_the_events_are_cut(
 async def test_seen_is_right_when_its_filters_are_many(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tables.seen.FILTER_IDS", 3)
-    monkeypatch.setattr("tables.seen.FALSE_POSITIVES", 0.5)
+    monkeypatch.setattr("tables.bloom.FIRST_KEYS", 3)
+    monkeypatch.setattr("tables.bloom.BITS_PER_KEY", 1)  # many ids are taken for others
     state = await state_of(
         MemoryLog(), tmp_path / "a", table := SeenTable("seen", ttl=timedelta(seconds=TTL))
     )
