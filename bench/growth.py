@@ -19,8 +19,10 @@ RECORDS = 1.07
 # All events lie in so much event time, less than an id is remembered for; at this rate if they are fewer.
 LIVE_SECONDS = 500
 RATE = 50_000
-# Ids before and after a point that its rate is measured over.
+# Ids before and after a point that its rate is measured over: at least so many, and this share of those that
+# it is of, since RocksDB compacts a partition each time that some million have come.
 AROUND = 500_000
+AROUND_SHARE = 0.2
 FALL, FALL_FROM, FALL_TO = 0.25, 1.0, 10.0
 RSS_MIB = 500
 
@@ -92,8 +94,7 @@ def main(*, millions: str, seed: int) -> None:
 async def _measure(
     on: Bench, points: Sequence[float], seed: int
 ) -> tuple[list[Point], int, Restore, list[str]]:
-    around = _around(points)
-    count = int((points[-1] * MILLION + 2 * around) * RECORDS)
+    count = _events(points)
     async with Service(on.kafka, on.folder) as service:
         click.echo(f"filling in {count:,} events…", err=True)
         expected = await fill(service, count, seed, _rate(points))
@@ -106,7 +107,7 @@ async def _measure(
                 click.echo(f"{ids:,} ids, {worker.rss() / 2**20:,.0f} MiB", err=True)
             samples.append(Sample(ids, mark, worker.rss()))
         peak = worker.peak_rss()
-        found = [_point(samples, number, around) for number in points]
+        found = [_point(samples, number) for number in points]
         await service.stop()
         click.echo("checking, then restoring…", err=True)
         problems = await check(service, expected)
@@ -118,17 +119,25 @@ async def _measure(
     return found, peak, restore, problems
 
 
-def _around(points: Sequence[float]) -> int:
-    return min(AROUND, int(points[0] * MILLION / 2))
+def _around(ids: float) -> float:
+    """Return how many ids before and after so many their rate is measured over."""
+    return min(max(AROUND, ids * AROUND_SHARE), ids / 2)
+
+
+def _events(points: Sequence[float]) -> int:
+    """Return how many events it takes."""
+    ids = points[-1] * MILLION
+    return int((ids + 1.2 * _around(ids)) * RECORDS)
 
 
 def _rate(points: Sequence[float]) -> float:
     """Return events per second of event time."""
-    return max(RATE, (points[-1] * MILLION + 2 * _around(points)) * RECORDS / LIVE_SECONDS)
+    return max(RATE, _events(points) / LIVE_SECONDS)
 
 
-def _point(samples: Sequence[Sample], millions: float, around: int) -> Point:
+def _point(samples: Sequence[Sample], millions: float) -> Point:
     ids = millions * MILLION
+    around = _around(ids)
     inside = [sample.mark for sample in samples if abs(sample.ids - ids) <= around]
     if len(inside) < 2:
         raise BenchError(f"the worker was too fast around {ids:,.0f} ids to be looked at: give more")
@@ -191,7 +200,7 @@ def _publish(
         ],
         [
             "one drain of a prefilled topic; the rate at a number of ids is that of the events from "
-            f"{_around([point.millions for point in points]):,} ids before it to as many after it",
+            f"{AROUND_SHARE:.0%} of them, at least {AROUND:,}, before it to as many after it",
             "RSS: of the worker's process, when it has the ids; neither the broker nor the files' cache",
             "restore: from the first look that finds the worker restoring to the first that finds it ready",
             "settings: Millrace's defaults",
