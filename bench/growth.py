@@ -23,6 +23,8 @@ RATE = 50_000
 # it is of, since RocksDB compacts a partition each time that some million have come.
 AROUND = 500_000
 AROUND_SHARE = 0.2
+# So many times as many come after the last point: partitions differ, and at the end some have no work.
+BEYOND = 1.2
 FALL, FALL_FROM, FALL_TO = 0.25, 1.0, 10.0
 RSS_MIB = 500
 
@@ -127,7 +129,7 @@ def _around(ids: float) -> float:
 def _events(points: Sequence[float]) -> int:
     """Return how many events it takes."""
     ids = points[-1] * MILLION
-    return int((ids + 1.2 * _around(ids)) * RECORDS)
+    return int((ids + BEYOND * _around(ids)) * RECORDS)
 
 
 def _rate(points: Sequence[float]) -> float:
@@ -199,8 +201,9 @@ def _publish(
             *verdict(problems),
         ],
         [
-            "one drain of a prefilled topic; the rate at a number of ids is that of the events from "
-            f"{AROUND_SHARE:.0%} of them, at least {AROUND:,}, before it to as many after it",
+            "one drain of a prefilled topic; the rate at a number of ids is that of the events from so many "
+            "before it to as many after it: "
+            + ", ".join(f"{_around(point.millions * MILLION):,.0f}" for point in points),
             "RSS: of the worker's process, when it has the ids; neither the broker nor the files' cache",
             "restore: from the first look that finds the worker restoring to the first that finds it ready",
             "settings: Millrace's defaults",

@@ -180,7 +180,7 @@ class _Ids:
             return
         for key, pack in out.scan_committed(self._unread, self._end):
             ids = [event_id for event_id, _ in msgspec.msgpack.decode(pack)]
-            self._filter.update(ids)
+            self.update(ids)
             least -= len(ids)
             if least <= 0:
                 self._unread = key + b"\0"
