@@ -16,21 +16,21 @@ RUN /venv/bin/pip install --no-deps .
 
 FROM python:3.11-slim
 
-RUN useradd --system --uid 10001 --no-create-home millrace \
-    && install -d -o millrace -g millrace /var/lib/millrace
+RUN useradd --system --uid 10001 --no-create-home millstream \
+    && install -d -o millstream -g millstream /var/lib/millstream
 COPY --from=build /venv /venv
 ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
-    MILLRACE_STATE_DIR=/var/lib/millrace \
-    MILLRACE_WEB_HOST=0.0.0.0
+    MILLSTREAM_STATE_DIR=/var/lib/millstream \
+    MILLSTREAM_WEB_HOST=0.0.0.0
 # By number, so that Kubernetes can see that it is not root.
 USER 10001
-WORKDIR /var/lib/millrace
+WORKDIR /var/lib/millstream
 # After its owner is set, so that a new volume belongs to the user. One volume a container: workers do not share state.
-VOLUME /var/lib/millrace
+VOLUME /var/lib/millstream
 EXPOSE 6066
 STOPSIGNAL SIGTERM
 # The long start is a restore of large tables.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 \
-    CMD ["python", "-c", "import os, ssl, urllib.request as r; t = 'MILLRACE_TLS_CERT' in os.environ; r.urlopen('http' + 's' * t + '://127.0.0.1:6066/live', timeout=4, context=ssl._create_unverified_context() if t else None)"]
+    CMD ["python", "-c", "import os, ssl, urllib.request as r; t = 'MILLSTREAM_TLS_CERT' in os.environ; r.urlopen('http' + 's' * t + '://127.0.0.1:6066/live', timeout=4, context=ssl._create_unverified_context() if t else None)"]
 CMD ["faust", "-A", "app", "worker", "-l", "info"]

@@ -15,7 +15,7 @@ help: ## say what there is
 setup: $(SETUP) ## make the environment in .venv
 
 $(SETUP): pyproject.toml requirements-dev.lock
-	@$(PYTHON) -c 'import sys; sys.exit("Millrace needs Python 3.11 to 3.13, this is " + sys.version.split()[0] + ": make PYTHON=python3.11 …") if not (3, 11) <= sys.version_info[:2] <= (3, 13) else None'
+	@$(PYTHON) -c 'import sys; sys.exit("Millstream needs Python 3.11 to 3.13, this is " + sys.version.split()[0] + ": make PYTHON=python3.11 …") if not (3, 11) <= sys.version_info[:2] <= (3, 13) else None'
 	@echo "Making the environment in .venv (once)…"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
@@ -23,7 +23,7 @@ $(SETUP): pyproject.toml requirements-dev.lock
 	@touch $@
 
 run: $(SETUP) ## start Kafka, a worker and a source of events, until Ctrl-C
-	@$(BIN)/millrace run
+	@$(BIN)/millstream run
 
 test: $(SETUP) lint types ## lint, types, and all tests that this machine can run
 	@$(BIN)/pytest
@@ -89,6 +89,6 @@ bench-profile: $(PLOTS) ## where a worker's CPU time goes, by stage
 	@$(BIN)/python -m bench.profile
 
 clean: ## remove the environment and all state
-	@if [ -x $(BIN)/millrace ]; then $(BIN)/millrace kafka down; fi
-	@rm -rf .venv .millrace build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@if [ -x $(BIN)/millstream ]; then $(BIN)/millstream kafka down; fi
+	@rm -rf .venv .millstream build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -prune -exec rm -rf {} +

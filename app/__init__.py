@@ -1,4 +1,4 @@
-"""The Millrace service: settings, Kafka topics, the engine, web views and the command line.
+"""The Millstream service: settings, Kafka topics, the engine, web views and the command line.
 
 `faust -A app worker` finds the Faust app here; it is built on first use, so that importing a part of
 this package (a command's help, the settings) stays cheap.

@@ -1,5 +1,5 @@
-"""`python -m app …` is the same as `millrace …`."""
+"""`python -m app …` is the same as `millstream …`."""
 
 from app.commands import main
 
-main(prog_name="millrace")
+main(prog_name="millstream")

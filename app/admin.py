@@ -93,7 +93,7 @@ async def partition_count(bootstrap: str, topic: str) -> int:
     async with _admin(bootstrap) as client:
         found = await client.describe_topics([topic])
     if found[0]["error_code"]:
-        raise TopicError(f"there is no topic {topic!r}: `millrace topics` creates those of the service")
+        raise TopicError(f"there is no topic {topic!r}: `millstream topics` creates those of the service")
     return len(found[0]["partitions"])
 
 
@@ -135,12 +135,12 @@ def compare(spec: TopicSpec, found: TopicState) -> list[str]:
     if found.partitions != spec.partitions:
         lines.append(
             f"{spec.name}: has {found.partitions} partitions, {spec.partitions} are declared: set "
-            f"MILLRACE_PARTITIONS={found.partitions}, or create the topic anew"
+            f"MILLSTREAM_PARTITIONS={found.partitions}, or create the topic anew"
         )
     if found.replication < spec.replication:
         lines.append(
             f"{spec.name}: has {found.replication} replicas, {spec.replication} are declared: set "
-            f"MILLRACE_REPLICATION={found.replication}, or add replicas with kafka-reassign-partitions"
+            f"MILLSTREAM_REPLICATION={found.replication}, or add replicas with kafka-reassign-partitions"
         )
     lines += [
         f"{spec.name}: {key} is {found.configs[key]}, {value} is declared: "

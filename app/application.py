@@ -81,7 +81,8 @@ class App(faust.App):
         if conf.replication < min(3, brokers) or (brokers > 1 and conf.min_insync_replicas < 2):
             logger.warning(
                 "Kafka has %d brokers, topics have %d replicas, of which %d confirm a write: what a broker "
-                "loses is lost. MILLRACE_REPLICATION=3 and MILLRACE_MIN_INSYNC_REPLICAS=2 are for production",
+                "loses is lost. MILLSTREAM_REPLICATION=3 and MILLSTREAM_MIN_INSYNC_REPLICAS=2 are for "
+                "production",
                 brokers,
                 conf.replication,
                 conf.min_insync_replicas,
@@ -143,7 +144,7 @@ class App(faust.App):
                 self.topic_ids = await topic_ids(self.kafka, self.topic_specs)
             self.engine.fresh.update(self._copies_on_disk())
         except STARTUP_ERRORS as exc:
-            raise SystemExit(f"millrace: {exc}") from None
+            raise SystemExit(f"millstream: {exc}") from None
         await super().on_first_start()
         self.watchdog = Watchdog(self.engine, settings().stall_timeout.total_seconds())
         self.watchdog.start()
@@ -178,5 +179,7 @@ def _tracer() -> Tracer:
     try:
         from app.traces import Spans  # noqa: PLC0415 (not everybody has OpenTelemetry)
     except ModuleNotFoundError as exc:
-        raise ImproperlyConfigured(f"MILLRACE_TRACES needs `pip install millrace[traces]` ({exc})") from None
+        raise ImproperlyConfigured(
+            f"MILLSTREAM_TRACES needs `pip install millstream[traces]` ({exc})"
+        ) from None
     return Spans(settings().app_id, settings().worker)

@@ -61,175 +61,178 @@ def buckets(histogram: Histogram) -> list[tuple[str, float]]:
 
 
 EVENTS = Metric(
-    "millrace_events_total",
+    "millstream_events_total",
     "counter",
     "Valid events of a source topic whose state is committed, duplicates and late ones among them.",
     ("topic",),
 )
 DUPLICATES = Metric(
-    "millrace_duplicate_events_total",
+    "millstream_duplicate_events_total",
     "counter",
     "Events that a table has let not pass, because it had seen them before.",
     ("topic", "table"),
 )
 DEAD_LETTERS = Metric(
-    "millrace_dead_letters_total",
+    "millstream_dead_letters_total",
     "counter",
     "Records of a source topic that were no event, or that their agent refused, by the reason's code.",
     ("topic", "code"),
 )
 LATE = Metric(
-    "millrace_late_events_total",
+    "millstream_late_events_total",
     "counter",
     "Events that came after a table's grace; one that is late for several windows counts for each.",
     ("topic", "table"),
 )
 OUTPUTS = Metric(
-    "millrace_outputs_total",
+    "millstream_outputs_total",
     "counter",
     "Records sent to a topic by committed batches, dead letters and late events among them, repeats not.",
     ("topic",),
 )
 BATCH_RETRIES = Metric(
-    "millrace_batch_retries_total",
+    "millstream_batch_retries_total",
     "counter",
     "How often a partition has dropped what was not committed and begun again, because something failed.",
     ("topic",),
 )
 EVENT_RETRIES = Metric(
-    "millrace_event_retries_total",
+    "millstream_event_retries_total",
     "counter",
     "Tries of events that had been set aside to be tried again later.",
     ("topic",),
 )
 WAITING = Metric(
-    "millrace_waiting_events",
+    "millstream_waiting_events",
     "gauge",
     "Events that wait to be tried again, or behind such an event of their key.",
     ("topic", "partition"),
 )
 LAG = Metric(
-    "millrace_lag_events",
+    "millstream_lag_events",
     "gauge",
     "Records of a source partition that are not in its state yet; none while it is restored.",
     ("topic", "partition"),
 )
 WATERMARK_DELAY = Metric(
-    "millrace_watermark_delay_seconds",
+    "millstream_watermark_delay_seconds",
     "gauge",
     "How far a partition's watermark is behind the wall clock; none before its first event.",
     ("topic", "partition"),
 )
 LATENCY = Metric(
-    "millrace_event_latency_seconds",
+    "millstream_event_latency_seconds",
     "histogram",
     "From when Kafka got a valid event to its confirmed commit; of a batch, up to 8 events stand for all.",
     ("topic",),
     LATENCY_SECONDS,
 )
 BATCH = Metric(
-    "millrace_batch_duration_seconds",
+    "millstream_batch_duration_seconds",
     "histogram",
     "Time of a batch: decoding, its agent and tables, until the producer has its outputs.",
     ("topic",),
     WORK_SECONDS,
 )
 COMMIT = Metric(
-    "millrace_commit_duration_seconds",
+    "millstream_commit_duration_seconds",
     "histogram",
     "Time of a commit: the updates it sends, the state log's confirmation, the rows on disk.",
     ("topic",),
     WORK_SECONDS,
 )
 COMMIT_WAIT = Metric(
-    "millrace_commit_waiting_seconds",
+    "millstream_commit_waiting_seconds",
     "gauge",
     "How long the oldest batch that is not committed waits: for its outputs, or its commit.",
     ("topic",),
 )
-PARTITIONS = Metric("millrace_partitions", "gauge", "Source partitions that the worker owns.", ("topic",))
+PARTITIONS = Metric("millstream_partitions", "gauge", "Source partitions that the worker owns.", ("topic",))
 RESTORING = Metric(
-    "millrace_restoring_partitions",
+    "millstream_restoring_partitions",
     "gauge",
     "Source partitions that the worker owns and that are not restored yet.",
     ("topic",),
 )
 RESTORE_LEFT = Metric(
-    "millrace_restore_left_records",
+    "millstream_restore_left_records",
     "gauge",
     "Offsets of the state log that a restore still has to read; none while none is under way.",
     ("topic", "partition"),
 )
 RESTORE_SECONDS_LEFT = Metric(
-    "millrace_restore_left_seconds",
+    "millstream_restore_left_seconds",
     "gauge",
     "Estimated time until a restore is done; none while none is under way, or nothing was read yet.",
     ("topic", "partition"),
 )
 RESTORED = Metric(
-    "millrace_restored_records_total",
+    "millstream_restored_records_total",
     "counter",
     "Records of state logs that finished restores have read.",
     ("topic",),
 )
 TAKEOVERS = Metric(
-    "millrace_takeovers_total", "counter", "Partitions that were taken over and restored.", ("topic",)
+    "millstream_takeovers_total", "counter", "Partitions that were taken over and restored.", ("topic",)
 )
 TAKEOVER = Metric(
-    "millrace_takeover_duration_seconds",
+    "millstream_takeover_duration_seconds",
     "histogram",
     "Time of a take-over: from the assignment of a partition until it may be fetched.",
     ("topic",),
     RESTORE_SECONDS,
 )
 REBALANCES = Metric(
-    "millrace_rebalances_total",
+    "millstream_rebalances_total",
     "counter",
     "How often the consumer group has given the worker its partitions.",
 )
-READY = Metric("millrace_ready", "gauge", "1 if `/ready` says 200, else 0.")
+READY = Metric("millstream_ready", "gauge", "1 if `/ready` says 200, else 0.")
 STANDBY_LAG = Metric(
-    "millrace_standby_lag_records",
+    "millstream_standby_lag_records",
     "gauge",
     "Records of a state log that the worker's copy, as a standby, does not hold yet.",
     ("topic", "partition"),
 )
 STATE_KEYS = Metric(
-    "millrace_state_keys", "gauge", "Rows of a source topic's tables, as RocksDB estimates them.", ("topic",)
+    "millstream_state_keys",
+    "gauge",
+    "Rows of a source topic's tables, as RocksDB estimates them.",
+    ("topic",),
 )
 STATE_DISK = Metric(
-    "millrace_state_disk_bytes", "gauge", "RocksDB's live files of a source topic's tables.", ("topic",)
+    "millstream_state_disk_bytes", "gauge", "RocksDB's live files of a source topic's tables.", ("topic",)
 )
 STATE_MEMORY = Metric(
-    "millrace_state_memory_bytes", "gauge", "RocksDB's memtables of a source topic's tables.", ("topic",)
+    "millstream_state_memory_bytes", "gauge", "RocksDB's memtables of a source topic's tables.", ("topic",)
 )
 REFERENCE_KEYS = Metric(
-    "millrace_reference_keys",
+    "millstream_reference_keys",
     "gauge",
     "Keys with a value in the worker's copy of a reference topic.",
     ("topic",),
 )
 LOOP_LAG = Metric(
-    "millrace_event_loop_lag_seconds",
+    "millstream_event_loop_lag_seconds",
     "histogram",
     "How late the event loop does what is due, looked at once a second.",
     (),
     WORK_SECONDS,
 )
-DISK_FREE = Metric("millrace_disk_free_bytes", "gauge", "Free space where the worker's tables are.")
-DISK_SIZE = Metric("millrace_disk_size_bytes", "gauge", "Size of the file system where they are.")
+DISK_FREE = Metric("millstream_disk_free_bytes", "gauge", "Free space where the worker's tables are.")
+DISK_SIZE = Metric("millstream_disk_size_bytes", "gauge", "Size of the file system where they are.")
 ACTIVE_USERS = Metric(
-    "millrace_active_users",
+    "millstream_active_users",
     "gauge",
     "Users of the last whole minute of event time; only with the agent `totals`, at the table's owner.",
 )
 PURCHASES = Metric(
-    "millrace_day_purchases",
+    "millstream_day_purchases",
     "gauge",
     "Purchases of the day of event time, of the countries whose totals the worker owns; only with `totals`.",
 )
 SALES = Metric(
-    "millrace_day_sales_amount",
+    "millstream_day_sales_amount",
     "gauge",
     "Their amounts less refunds, in the events' own currencies; only with `totals`.",
 )
@@ -288,7 +291,7 @@ _HEAD = """\
 
 `GET /metrics` of each worker, in Prometheus' text format. Counters and histograms begin at 0 with the
 process; what is of a partition is shown by the worker that owns it. A batch counts when it is committed: one
-that is dropped and computed again counts once. `topic` has the prefix of `MILLRACE_TOPIC_PREFIX`. No label
+that is dropped and computed again counts once. `topic` has the prefix of `MILLSTREAM_TOPIC_PREFIX`. No label
 grows with the data. Alerts and a dashboard: `deploy/prometheus`, `deploy/grafana`.
 
 This page is written by `make docs` from `app/metrics.py`.

@@ -1,6 +1,6 @@
 """All settings of the service, read from the environment.
 
-Each is the upper-case name with the prefix `MILLRACE_`; Kafka's address is the usual
+Each is the upper-case name with the prefix `MILLSTREAM_`; Kafka's address is the usual
 `KAFKA_BOOTSTRAP_SERVERS`.
 """
 
@@ -23,18 +23,20 @@ ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:\d+)?")
 class Settings(BaseSettings):
     """Settings with their units and defaults."""
 
-    model_config = SettingsConfigDict(env_prefix="MILLRACE_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="MILLSTREAM_", frozen=True)
 
     kafka_bootstrap_servers: str | None = Field(
         None,
         validation_alias="KAFKA_BOOTSTRAP_SERVERS",
-        description="Comma-separated host:port of an outside Kafka; empty: the one of `millrace kafka up`.",
+        description="Comma-separated host:port of an outside Kafka; empty: the one of `millstream kafka up`.",
     )
-    app_id: str = Field("millrace", description="Consumer group, and prefix of the state logs' names.")
+    app_id: str = Field("millstream", description="Consumer group, and prefix of the state logs' names.")
     topic_prefix: str = Field(
         "", description="Put before the name of every topic, for a Kafka that is shared."
     )
-    state_dir: Path = Field(Path(".millrace"), description="Folder of the local Kafka and of workers' data.")
+    state_dir: Path = Field(
+        Path(".millstream"), description="Folder of the local Kafka and of workers' data."
+    )
     worker: str = Field("0", pattern=r"^[A-Za-z0-9._-]+$", description="Name of this worker on its machine.")
     log: Literal["text", "json"] = Field("text", description="Form of the workers' logs.")
     traces: bool = Field(
@@ -69,7 +71,9 @@ class Settings(BaseSettings):
         "ask anything, without a token.",
     )
 
-    partitions: int = Field(4, ge=1, description="Partitions of every topic that `millrace topics` creates.")
+    partitions: int = Field(
+        4, ge=1, description="Partitions of every topic that `millstream topics` creates."
+    )
     replication: int = Field(1, ge=1, description="Replicas of every topic; 3 in production.")
     min_insync_replicas: int = Field(1, ge=1, description="Replicas that confirm a write; 2 in production.")
     standbys: int = Field(
@@ -146,15 +150,17 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _has_certificate_and_key(self) -> "Settings":
         if (self.tls_cert is None) != (self.tls_key is None) or (self.tls_ca and not self.tls_cert):
-            raise ValueError("MILLRACE_TLS_CERT and MILLRACE_TLS_KEY go together, MILLRACE_TLS_CA with both")
+            raise ValueError(
+                "MILLSTREAM_TLS_CERT and MILLSTREAM_TLS_KEY go together, MILLSTREAM_TLS_CA with both"
+            )
         return self
 
     @model_validator(mode="after")
     def _can_be_confirmed(self) -> "Settings":
         if self.min_insync_replicas > self.replication:
             raise ValueError(
-                f"MILLRACE_MIN_INSYNC_REPLICAS={self.min_insync_replicas} is more than "
-                f"MILLRACE_REPLICATION={self.replication}: no write could be confirmed"
+                f"MILLSTREAM_MIN_INSYNC_REPLICAS={self.min_insync_replicas} is more than "
+                f"MILLSTREAM_REPLICATION={self.replication}: no write could be confirmed"
             )
         return self
 

@@ -31,7 +31,7 @@ class Spans:
         resource = Resource.create({"service.name": service, "service.instance.id": worker})
         provider = TracerProvider(resource=resource)
         provider.add_span_processor(processor or BatchSpanProcessor(_exporter()))
-        self._tracer = provider.get_tracer("millrace")
+        self._tracer = provider.get_tracer("millstream")
 
     def begin(
         self, topic: str, number: int, records: Sequence[ConsumerRecord], origins: Sequence[int]

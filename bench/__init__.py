@@ -1,1 +1,1 @@
-"""`make bench`: how fast one Millrace worker drains a topic, beside others that do the same job."""
+"""`make bench`: how fast one Millstream worker drains a topic, beside others that do the same job."""

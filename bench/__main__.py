@@ -63,7 +63,7 @@ def main(
     repeat: int,
     seed: int,
 ) -> None:
-    """Measure how fast Millrace and others drain a prefilled topic, with one worker each.
+    """Measure how fast Millstream and others drain a prefilled topic, with one worker each.
 
     It runs on a Kafka of its own, or on that of KAFKA_BOOTSTRAP_SERVERS, in topics of its own. The result is
     printed and written to bench/results. The exit code is 0 if all outputs were right.
@@ -72,7 +72,7 @@ def main(
     Examples:
       python -m bench
       python -m bench --every --workload activity --workload ads --repeat 3 --events 1000000
-      python -m bench --only millrace --only streams
+      python -m bench --only millstream --only streams
     """
     counts = {
         name: {one: min(slow_events, events) if one.slow else events for one in _chosen(name, only, every)}

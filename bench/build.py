@@ -64,7 +64,7 @@ def _once(name: str, sources: list[Path], make: Callable[[Path], None]) -> Path:
 
 
 def _build(folder: Path) -> None:
-    with TemporaryDirectory(prefix="millrace-bench-") as work:
+    with TemporaryDirectory(prefix="millstream-bench-") as work:
         copy = shutil.copytree(STREAMS, Path(work, "streams"))
         _run(["mvn", "-q", "-B", "-Dstyle.color=never", "-f", copy / "pom.xml", "package"])
         folder.mkdir(parents=True)

@@ -22,7 +22,7 @@ from aiokafka.errors import KafkaError
 from app.admin import TopicError
 from app.kafka import KafkaUnavailable
 from app.sources.batches import SendError
-from bench.contestants import MILLRACE_PACKAGES
+from bench.contestants import MILLSTREAM_PACKAGES
 from bench.cores import stolen_seconds, yardstick
 from bench.expected import WORKLOAD
 from bench.kafka import kafka_of
@@ -84,7 +84,7 @@ class Bench:
             *body,
             "",
             f"- machine: {self.ran_on}",
-            f"- versions: Python {platform.python_version()}, Kafka {self.kind}, {MILLRACE_PACKAGES()}",
+            f"- versions: Python {platform.python_version()}, Kafka {self.kind}, {MILLSTREAM_PACKAGES()}",
             *(f"- {line}" for line in conditions),
         ]
         self.write("\n".join(lines))
@@ -121,7 +121,7 @@ def bench(name: str) -> Iterator[Bench]:
     began, stolen = datetime.now(UTC), stolen_seconds()
     try:
         with (
-            tempfile.TemporaryDirectory(prefix="millrace-bench-") as folder,
+            tempfile.TemporaryDirectory(prefix="millstream-bench-") as folder,
             kafka_of(folder) as (kafka, kind),
             tempfile.TemporaryDirectory(dir=folder) as data,
         ):

@@ -65,7 +65,7 @@ async def run(
     prefix = f"bench-{uuid.uuid4().hex[:8]}."
     command = contestant.command()
     env = environment(kafka, prefix, folder) | {
-        "MILLRACE_WEB_PORT": str(choose_port(None, None)),
+        "MILLSTREAM_WEB_PORT": str(choose_port(None, None)),
         "BENCH_DEDUP_SECONDS": f"{Settings.model_fields['dedup_ttl'].default.total_seconds():.0f}",
         **write_lookups(folder),
         **contestant.env,
@@ -75,7 +75,7 @@ async def run(
         async with asyncio.timeout(FILL_SECONDS):
             events = expected.watch(workload.events(count, seed), time.time())
             await send(events, bootstrap=kafka, topic=f"{prefix}{workload.source}")
-        group = env["MILLRACE_APP_ID"]
+        group = env["MILLSTREAM_APP_ID"]
         async with gauges(kafka, group, prefix, workload, onward=contestant.onward) as gauge:
             worker = Worker(command, env, folder / "worker.log")
             try:

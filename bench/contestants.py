@@ -125,39 +125,39 @@ def streams(
     )
 
 
-MILLRACE_PACKAGES = ours("millrace", "faust-streaming", "aiokafka", "rocksdict", "msgspec", "uvloop")
+MILLSTREAM_PACKAGES = ours("millstream", "faust-streaming", "aiokafka", "rocksdict", "msgspec", "uvloop")
 LOOP_PACKAGES = ours("confluent-kafka", "orjson", "rocksdict")
 LOOP_SETTINGS = "batches of up to 10,000, acks=all, idempotent, lz4, RocksDB with a time to live"
 PLAIN_SETTINGS = "its defaults, with RocksDB and uvloop"
 
-MILLRACE = Contestant(
-    key="millrace",
-    name="Millrace",
+MILLSTREAM = Contestant(
+    key="millstream",
+    name="Millstream",
     command=faust("app"),
     by_commits=True,
-    settings="its defaults, with the agent of the job (MILLRACE_AGENTS=activity)",
-    versions=MILLRACE_PACKAGES,
-    env={"MILLRACE_AGENTS": "activity"},
+    settings="its defaults, with the agent of the job (MILLSTREAM_AGENTS=activity)",
+    versions=MILLSTREAM_PACKAGES,
+    env={"MILLSTREAM_AGENTS": "activity"},
 )
 TOTALS = replace(
-    MILLRACE,
-    key="millrace-totals",
-    name="Millrace, page totals too",
+    MILLSTREAM,
+    key="millstream-totals",
+    name="Millstream, page totals too",
     settings="its defaults: besides the job it sums up the page totals over the partitions, as no other does",
     extra=True,
     env={},
 )
 ALL_AGENTS = Contestant(
-    key="millrace-all",
-    name="Millrace, all agents",
+    key="millstream-all",
+    name="Millstream, all agents",
     command=faust("app"),
     by_commits=True,
-    settings="with sessions, users per minute, sales per day and top pages (MILLRACE_AGENTS); done when the "
-    "enriched events are, too",
-    versions=MILLRACE_PACKAGES,
+    settings="with sessions, users per minute, sales per day and top pages (MILLSTREAM_AGENTS); done when "
+    "the enriched events are, too",
+    versions=MILLSTREAM_PACKAGES,
     extra=True,
     onward=True,
-    env={"MILLRACE_AGENTS": "activity,page_totals,users,totals"},
+    env={"MILLSTREAM_AGENTS": "activity,page_totals,users,totals"},
 )
 PLAIN = Contestant(
     key="plain",
@@ -204,15 +204,15 @@ QUIX = Contestant(
 def windows(kind: str, *, slow: bool = False) -> tuple[Contestant, ...]:
     """Those with a kind of window; `slow` is whether Kafka Streams gets fewer events."""
     return (
-        replace(MILLRACE, command=faust(f"bench.windows.{kind}"), settings="its defaults", env={}),
+        replace(MILLSTREAM, command=faust(f"bench.windows.{kind}"), settings="its defaults", env={}),
         *streams(kind, by_commits=True, settings="commit.interval.ms=1000", slow=slow),
     )
 
 
 CONTESTANTS: Mapping[str, Sequence[Contestant]] = {
-    "activity": (MILLRACE, *streams("activity"), LOOP, BYTEWAX, QUIX, PLAIN, TOTALS, ALL_AGENTS),
+    "activity": (MILLSTREAM, *streams("activity"), LOOP, BYTEWAX, QUIX, PLAIN, TOTALS, ALL_AGENTS),
     "ads": (
-        replace(MILLRACE, command=faust("bench.yahoo.app"), settings="its defaults", env={}),
+        replace(MILLSTREAM, command=faust("bench.yahoo.app"), settings="its defaults", env={}),
         *streams("ads", by_commits=True, settings="commit.interval.ms=1000"),
         replace(LOOP, command=module("bench.yahoo.loop")),
         # It sends a count for each view.

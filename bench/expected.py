@@ -87,7 +87,7 @@ class Expected:
         Args:
             kafka: addresses, host:port with commas.
             prefix: of the topics.
-            repeats: whether a record that comes again, with the same origin, counts once: Millrace may send
+            repeats: whether a record that comes again, with the same origin, counts once: Millstream may send
                 some again where partitions have changed hands.
         """
         found = []

@@ -206,7 +206,7 @@ def _publish(
             + ", ".join(f"{_around(point.millions * MILLION):,.0f}" for point in points),
             "RSS: of the worker's process, when it has the ids; neither the broker nor the files' cache",
             "restore: from the first look that finds the worker restoring to the first that finds it ready",
-            "settings: Millrace's defaults",
+            "settings: Millstream's defaults",
             workload(seed, f"{_rate([point.millions for point in points]):,.0f}"),
         ],
     )

@@ -284,7 +284,7 @@ def _publish(
             "milliseconds",
             "lag: mean, as time of the load; flat: it grew by less than what comes in "
             f"{1000 * RISE_SECONDS:.0f} ms; worker: share of a core",
-            "settings: Millrace's defaults",
+            "settings: Millstream's defaults",
             workload(seed, f"{rate:,.0f}"),
         ],
     )

@@ -105,7 +105,7 @@ class Level:
     "--agents",
     default="activity",
     show_default=True,
-    help="MILLRACE_AGENTS; by default those of the job that the drain rate is measured with.",
+    help="MILLSTREAM_AGENTS; by default those of the job that the drain rate is measured with.",
 )
 @click.option(
     "--repeat", type=click.IntRange(1), default=1, show_default=True, help="Of each load; medians count."
@@ -149,10 +149,10 @@ async def _measure(
     on: Bench, count: int, shares: Sequence[float], shape: Shape, agents: str, seed: int
 ) -> tuple[tuple[float, float], list[Level], list[str]]:
     click.echo(f"drain: {count:,} events… ", nl=False, err=True)
-    drained, problems = await drain(on.kafka, on.folder / "capacity", count, seed, MILLRACE_AGENTS=agents)
+    drained, problems = await drain(on.kafka, on.folder / "capacity", count, seed, MILLSTREAM_AGENTS=agents)
     click.echo(f"{drained.rate:,.0f}/s", err=True)
     levels = []
-    async with Service(on.kafka, on.folder, MILLRACE_AGENTS=agents) as service:
+    async with Service(on.kafka, on.folder, MILLSTREAM_AGENTS=agents) as service:
         service.start()
         feeder = Feeder(seed, service.partitions)
         await service.ready()
@@ -315,7 +315,7 @@ def _publish(
             f"cores that were busy then, with broker, sender ({senders} of a core) and reader ({readers}) "
             "beside the worker",
             f"sender: librdkafka, acks=all, no retries, linger {shape.linger} ms; reader: librdkafka",
-            f"settings: Millrace's defaults, with the agents {agents} (MILLRACE_AGENTS)",
+            f"settings: Millstream's defaults, with the agents {agents} (MILLSTREAM_AGENTS)",
             workload(seed),
         ],
     )

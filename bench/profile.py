@@ -69,7 +69,7 @@ def main(*, events: int, seed: int) -> None:
                 f"{events:,} events drained by one worker, {drain.cpu_rate:,.0f} a CPU-second",
                 f"{samples.total():,} samples of its Python threads at work, {SAMPLES_A_SECOND} a second, by "
                 "py-spy, which slows it",
-                "settings: Millrace's defaults",
+                "settings: Millstream's defaults",
                 workload(seed),
             ],
         )

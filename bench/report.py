@@ -17,18 +17,18 @@ COLUMNS = (
     "events/s",
     "events per CPU-second",
     "peak RSS, MiB",
-    "Millrace / it, events/s",
-    "Millrace / it, per CPU-second",
+    "Millstream / it, events/s",
+    "Millstream / it, per CPU-second",
 )
-OURS = "millrace"
-# What Millrace must at least be of another's figure.
+OURS = "millstream"
+# What Millstream must at least be of another's figure.
 TARGETS = (
     ("streams", "cpu_rate", 2.5),
     ("streams", "rate", 1.8),
     ("loop", "cpu_rate", 1.2),
     ("plain", "rate", 50),
 )
-# What a job may at most cost Millrace, as a multiple of another's in the same run.
+# What a job may at most cost Millstream, as a multiple of another's in the same run.
 LIMITS = (("hopping", "tumbling", 2), ("hopping-dense", "tumbling-dense", 2))
 WORDS = {"rate": "events/s", "cpu_rate": "events per CPU-second"}
 
@@ -77,7 +77,7 @@ def report(results: Results, run: Run) -> str:
 
 
 def costs(results: Mapping[str, Results]) -> list[str]:
-    """Compare what an event costs Millrace in jobs, by the names of the workloads."""
+    """Compare what an event costs Millstream in jobs, by the names of the workloads."""
     ours = {
         name: runs
         for name, by_contestant in results.items()
@@ -90,7 +90,7 @@ def costs(results: Mapping[str, Results]) -> list[str]:
             time, cpu = (_ratio(ours[other], ours[name], what) for what in WORDS)
             above = "" if max(time, cpu) <= limit else "ABOVE THE LIMIT: "
             lines.append(
-                f"{above}an event of the job {name} costs Millrace {time:.2f} times the time and {cpu:.2f} "
+                f"{above}an event of the job {name} costs Millstream {time:.2f} times the time and {cpu:.2f} "
                 f"times the CPU time of one of {other}; {limit} is the limit."
             )
     return lines
@@ -120,7 +120,10 @@ def _verdicts(results: Results) -> list[str]:
             other, runs = by_key[key]
             ratio = _ratio(by_key[OURS][1], runs, what)
             below = "" if ratio >= target else "BELOW THE TARGET: "
-            lines += [f"{below}Millrace / {other.name} in {WORDS[what]}: {ratio:.2f}, target {target:g}.", ""]
+            lines += [
+                f"{below}Millstream / {other.name} in {WORDS[what]}: {ratio:.2f}, target {target:g}.",
+                "",
+            ]
     return lines
 
 

@@ -33,7 +33,7 @@ MAX_BYTES = 8_000_000
 @click.option("--repeat", type=click.IntRange(1), default=3, show_default=True)
 def main(*, records: int, repeat: int) -> None:
     """Write a state log of window rows, and restore it into empty RocksDBs; the median is shown."""
-    with tempfile.TemporaryDirectory(prefix="millrace-bench-") as folder, kafka_of(folder) as (kafka, kind):
+    with tempfile.TemporaryDirectory(prefix="millstream-bench-") as folder, kafka_of(folder) as (kafka, kind):
         settle_memory()
         rates = sorted(uvloop.run(_measure(kafka, Path(folder), records, repeat)))
     wall, cpu = rates[len(rates) // 2]

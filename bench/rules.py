@@ -1,7 +1,7 @@
 """What makes an event valid, in plain Python.
 
-Written from the documentation, without Millrace's decoder: the peers in Python work with it, and the checker
-expects by it.
+Written from the documentation, without Millstream's decoder: the peers in Python work with it, and the
+checker expects by it.
 """
 
 import os
@@ -16,7 +16,7 @@ ACTIONS = frozenset(("view", "click", "search", "login", "logout", "rating", "pu
 MAX_EVENT_BYTES = 262_144
 MAX_FUTURE_SECONDS = 24 * 3600
 MINUTE = 60
-# Time that an id is remembered for; the bench gives the peers what Millrace has by default.
+# Time that an id is remembered for; the bench gives the peers what Millstream has by default.
 DEDUP_SECONDS = float(os.environ.get("BENCH_DEDUP_SECONDS", "600"))
 
 _currency = re.compile("[A-Z]{3}").fullmatch

@@ -15,8 +15,8 @@ from bench.feed import Feeder
 from bench.load import check, drain
 from bench.service import Drain, Service
 
-PARTITIONS = {"MILLRACE_PARTITIONS": "8"}
-NO_STANDBYS = {"MILLRACE_STANDBYS": "0"}
+PARTITIONS = {"MILLSTREAM_PARTITIONS": "8"}
+NO_STANDBYS = {"MILLSTREAM_STANDBYS": "0"}
 SPREAD = 0.15
 
 
@@ -149,13 +149,13 @@ def _publish(on: Bench, scales: Sequence[Scale], problems: Sequence[str], watch:
             "events per CPU-second: of all workers together, on a prefilled topic, from when each has its "
             f"share of the partitions to the end; medians of {len(first.drains)}",
             "outputs: those of several workers are counted after repeats of the same origin are left out, as "
-            "Millrace promises them: while all start, partitions change hands",
+            "Millstream promises them: while all start, partitions change hands",
             "standbys: by default another worker, where there is one, keeps a warm copy of each partition's "
-            "state; without them (MILLRACE_STANDBYS=0) each event is worked on by one worker only",
+            "state; without them (MILLSTREAM_STANDBYS=0) each event is worked on by one worker only",
             watch.meaning,
             "wall rates, drain and capacity, mean little where the workers, the broker and the sender share "
             "few cores: more workers cannot be faster than the machine; CPU per event says what they cost",
-            "settings: Millrace's defaults, but for 8 partitions",
+            "settings: Millstream's defaults, but for 8 partitions",
             workload(seed),
         ],
     )

@@ -1,4 +1,4 @@
-"""Millrace in topics of its own: its workers, and how far they are."""
+"""Millstream in topics of its own: its workers, and how far they are."""
 
 import asyncio
 import shutil
@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
 from app.kafka.net import choose_port
-from bench.contestants import MILLRACE
+from bench.contestants import MILLSTREAM
 from bench.drain import STALL_SECONDS
 from bench.topics import environment, topics
 from bench.worker import BenchError, Worker
@@ -78,7 +78,7 @@ class Service:
     Args:
         kafka: addresses, host:port with commas.
         folder: for the workers' data and logs; made if missing.
-        settings: Millrace's settings where they differ from the defaults, by the variables' names.
+        settings: Millstream's settings where they differ from the defaults, by the variables' names.
 
     Attributes:
         kafka: as given.
@@ -95,7 +95,7 @@ class Service:
         self.kafka = kafka
         self.prefix = f"bench-{uuid.uuid4().hex[:8]}."
         self.source, self.output = f"{self.prefix}activity.raw", f"{self.prefix}activity.enriched"
-        self.partitions = int(settings.get("MILLRACE_PARTITIONS", PARTITIONS))
+        self.partitions = int(settings.get("MILLSTREAM_PARTITIONS", PARTITIONS))
         self.workers: list[Worker] = []
         self.urls: list[str] = []
         self._folder = folder
@@ -124,8 +124,8 @@ class Service:
     def start(self) -> Worker:
         """Start a further worker."""
         name, port = str(len(self.workers)), choose_port(None, None)
-        env = self._env | {"MILLRACE_WORKER": name, "MILLRACE_WEB_PORT": str(port)}
-        worker = Worker(MILLRACE.command(), env, self._folder / f"worker-{name}.log")
+        env = self._env | {"MILLSTREAM_WORKER": name, "MILLSTREAM_WEB_PORT": str(port)}
+        worker = Worker(MILLSTREAM.command(), env, self._folder / f"worker-{name}.log")
         self.workers.append(worker)
         self.urls.append(f"http://127.0.0.1:{port}")
         return worker

@@ -19,13 +19,13 @@ COMMAND_SECONDS = 60
 def environment(kafka: str, prefix: str, folder: Path) -> dict[str, str]:
     """Return a worker's environment, in which nothing is tuned, also not by who calls us."""
     inherited = {
-        name: value for name, value in os.environ.items() if not name.startswith(("MILLRACE_", "BENCH_"))
+        name: value for name, value in os.environ.items() if not name.startswith(("MILLSTREAM_", "BENCH_"))
     }
     return inherited | {
         "KAFKA_BOOTSTRAP_SERVERS": kafka,
-        "MILLRACE_TOPIC_PREFIX": prefix,
-        "MILLRACE_APP_ID": f"{prefix}app",
-        "MILLRACE_STATE_DIR": str(folder),
+        "MILLSTREAM_TOPIC_PREFIX": prefix,
+        "MILLSTREAM_APP_ID": f"{prefix}app",
+        "MILLSTREAM_STATE_DIR": str(folder),
     }
 
 

@@ -47,7 +47,7 @@ class Workload:
 
     Attributes:
         name: for the command line.
-        app: module with Millrace's app; its topics are everybody's.
+        app: module with Millstream's app; its topics are everybody's.
         source: topic that is drained.
         output: topic whose records show how far a contestant is that commits late.
         others: the other topics that it sends to.

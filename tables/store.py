@@ -93,7 +93,7 @@ class DataDirectory:
             self._lock.close()
             raise DirectoryTakenError(
                 f"the data directory {path} is in use by another worker (pid {owner}): stop it, "
-                "or give this one a name of its own with MILLRACE_WORKER"
+                "or give this one a name of its own with MILLSTREAM_WORKER"
             ) from None
         self._lock.truncate(0)
         self._lock.write(str(os.getpid()))

@@ -127,7 +127,7 @@ class Browser:
 async def browser() -> AsyncIterator[Browser]:
     """Start a browser with an empty page, and end it."""
     assert CHROMIUM is not None
-    with tempfile.TemporaryDirectory(prefix="millrace-browser-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix="millstream-browser-", ignore_cleanup_errors=True) as folder:
         process = subprocess.Popen(  # noqa: ASYNC220 (it takes no time)
             [CHROMIUM, *FLAGS, f"--user-data-dir={folder}", "about:blank"],
             stdout=subprocess.DEVNULL,

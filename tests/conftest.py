@@ -34,7 +34,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 @pytest.fixture(scope="session")
 def kafka(request: pytest.FixtureRequest) -> Iterator[str]:
     """Address of a real Kafka, shared by all tests: each has topics of its own."""
-    folder = Path(tempfile.mkdtemp(prefix="millrace-test-"))
+    folder = Path(tempfile.mkdtemp(prefix="millstream-test-"))
     conf = Settings(state_dir=folder)
     try:
         running = up(conf, echo=lambda _: None)
@@ -45,7 +45,7 @@ def kafka(request: pytest.FixtureRequest) -> Iterator[str]:
         down(conf, echo=lambda _: None)
         shutil.rmtree(folder)
         pytest.skip(
-            "no real Kafka: only librdkafka's mock cluster could be started (see `millrace kafka up`)"
+            "no real Kafka: only librdkafka's mock cluster could be started (see `millstream kafka up`)"
         )
     request.config.stash[USED] = f"{running.kind} at {running.bootstrap}"
     yield running.bootstrap

@@ -80,14 +80,14 @@ class Answer(NamedTuple):
 
     def assert_careful(self) -> None:
         assert {name: self.headers.get(name) for name in HEADERS} == HEADERS
-        assert self.headers["Server"] == "millrace"
+        assert self.headers["Server"] == "millstream"
 
 
 def request(
     path: str = "/tables", token: str | None = None, *lines: bytes, method: str = "GET", body: bytes = b""
 ) -> bytes:
     """Make the bytes of a request, after which the connection is closed."""
-    head = [f"{method} {path} HTTP/1.1".encode(), b"Host: millrace", b"Connection: close", *lines]
+    head = [f"{method} {path} HTTP/1.1".encode(), b"Host: millstream", b"Connection: close", *lines]
     if token is not None:
         head.append(f"Authorization: Bearer {token}".encode())
     if body:

@@ -1,4 +1,4 @@
-"""A Millrace service under test: real worker processes on a real Kafka, with topics of their own."""
+"""A Millstream service under test: real worker processes on a real Kafka, with topics of their own."""
 
 import asyncio
 import os
@@ -39,7 +39,7 @@ class Worker:
         self.port = free_port()
         self.headers: dict[str, str] = {}
         self.log = service.folder / f"worker-{name}.log"
-        env = service.env | {"MILLRACE_WORKER": name, "MILLRACE_WEB_PORT": str(self.port)} | settings
+        env = service.env | {"MILLSTREAM_WORKER": name, "MILLSTREAM_WEB_PORT": str(self.port)} | settings
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "faust", "-A", service.app, "worker", "-l", "info"],
@@ -84,9 +84,9 @@ class Service:
         self.env = {
             **os.environ,
             "KAFKA_BOOTSTRAP_SERVERS": kafka,
-            "MILLRACE_TOPIC_PREFIX": self.prefix,
-            "MILLRACE_APP_ID": f"{self.prefix}app",
-            "MILLRACE_STATE_DIR": str(folder / "state"),
+            "MILLSTREAM_TOPIC_PREFIX": self.prefix,
+            "MILLSTREAM_APP_ID": f"{self.prefix}app",
+            "MILLSTREAM_STATE_DIR": str(folder / "state"),
         }
         self.workers: list[Worker] = []
         self._started: list[Worker] = []
@@ -106,7 +106,7 @@ class Service:
         return worker
 
     def command(self, *args: str, check: bool = True, **settings: str) -> subprocess.CompletedProcess[str]:
-        """Run `millrace …` and return what it printed."""
+        """Run `millstream …` and return what it printed."""
         done = subprocess.run(
             [sys.executable, "-m", "app", *args],
             env=self.env | settings,
@@ -170,7 +170,7 @@ class Service:
 
         async def ask() -> int:
             consumer = AIOKafkaConsumer(
-                bootstrap_servers=self.kafka, group_id=self.env["MILLRACE_APP_ID"], enable_auto_commit=False
+                bootstrap_servers=self.kafka, group_id=self.env["MILLSTREAM_APP_ID"], enable_auto_commit=False
             )
             await consumer.start()
             try:

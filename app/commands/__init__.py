@@ -38,9 +38,9 @@ class Commands(click.Group):
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def main() -> None:
-    """Millrace: a real-time event pipeline on Apache Kafka.
+    """Millstream: a real-time event pipeline on Apache Kafka.
 
     Settings come from the environment (see README): KAFKA_BOOTSTRAP_SERVERS for an outside Kafka,
-    MILLRACE_… for the rest.
+    MILLSTREAM_… for the rest.
     """
     settings()

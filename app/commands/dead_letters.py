@@ -1,4 +1,4 @@
-"""`millrace dead-letters`."""
+"""`millstream dead-letters`."""
 
 import subprocess
 from collections.abc import AsyncIterator, Callable
@@ -60,9 +60,9 @@ def command() -> None:
 
     \b
     Examples:
-      millrace dead-letters list
-      millrace dead-letters show activity.raw/0/17
-      millrace dead-letters replay activity.raw/0/17 --value mended.json
+      millstream dead-letters list
+      millstream dead-letters show activity.raw/0/17
+      millstream dead-letters replay activity.raw/0/17 --value mended.json
     """
 
 
@@ -75,8 +75,8 @@ def list_(topic: str, code: str | None, limit: int) -> None:
 
     \b
     Examples:
-      millrace dead-letters list
-      millrace dead-letters list --code missing-field --limit 5
+      millstream dead-letters list
+      millstream dead-letters list --code missing-field --limit 5
     """
     found = run(_collect(kafka_address(), topic, lambda letter: code in (None, letter.code)))
     for letter in sorted(found, key=lambda letter: letter.time)[-limit:]:
@@ -95,7 +95,7 @@ def show(origin: str, topic: str) -> None:
 
     \b
     Example:
-      millrace dead-letters show activity.raw/0/17
+      millstream dead-letters show activity.raw/0/17
     """
     (letter,) = _found(run(_collect(kafka_address(), topic, lambda letter: letter.origin == origin)), origin)
     for name, value in (("origin", letter.origin), ("time", letter.time.isoformat()), ("code", letter.code)):
@@ -123,9 +123,9 @@ def replay(
 
     \b
     Examples:
-      millrace dead-letters replay activity.raw/0/17 --value mended.json
-      millrace dead-letters replay --code wrong-type --mend 'jq -c ".amount |= tonumber"'
-      millrace dead-letters replay --code too-large      # after MILLRACE_MAX_EVENT_BYTES was raised
+      millstream dead-letters replay activity.raw/0/17 --value mended.json
+      millstream dead-letters replay --code wrong-type --mend 'jq -c ".amount |= tonumber"'
+      millstream dead-letters replay --code too-large      # after MILLSTREAM_MAX_EVENT_BYTES was raised
     """
     if bool(origins) == bool(code):
         raise click.UsageError("name the origins to replay, or a --code.")
@@ -147,7 +147,7 @@ def replay(
 def _found(letters: list[DeadLetter], origin: str) -> list[DeadLetter]:
     if not letters:
         raise click.ClickException(
-            f"no dead letter has the origin {origin}: see `millrace dead-letters list`"
+            f"no dead letter has the origin {origin}: see `millstream dead-letters list`"
         )
     return letters
 

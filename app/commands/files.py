@@ -15,6 +15,6 @@ mapping_option = click.option(
     type=click.Choice(MAPPINGS),
     default="activity",
     show_default=True,
-    help="What the lines are; see `millrace load --help`.",
+    help="What the lines are; see `millstream load --help`.",
 )
 limit_option = click.option("--limit", type=click.IntRange(0), help="Number of lines after which to stop.")

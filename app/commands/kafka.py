@@ -1,4 +1,4 @@
-"""`millrace kafka`: a Kafka for this machine."""
+"""`millstream kafka`: a Kafka for this machine."""
 
 import sys
 from collections.abc import Iterator
@@ -31,13 +31,13 @@ def command() -> None:
       2. Java 17+ with Maven:     Apache Kafka as a process of its own
       3. Docker Compose:          Apache Kafka in a container
       4. confluent-kafka:         librdkafka's mock cluster, in memory, for a first look
-    Its data is in the folder `kafka` of MILLRACE_STATE_DIR (.millrace).
+    Its data is in the folder `kafka` of MILLSTREAM_STATE_DIR (.millstream).
 
     \b
     Examples:
-      millrace kafka up
-      millrace kafka status
-      millrace kafka down
+      millstream kafka up
+      millstream kafka status
+      millstream kafka down
     """
 
 
@@ -48,16 +48,16 @@ def command() -> None:
 def up(port: int | None) -> None:
     """Start Kafka and wait until it answers; keep one that runs.
 
-    It goes on after this command, the terminal and Ctrl-C, until `millrace kafka down`. Its JVM is made to
+    It goes on after this command, the terminal and Ctrl-C, until `millstream kafka down`. Its JVM is made to
     start fast; KAFKA_HEAP_OPTS and KAFKA_JVM_PERFORMANCE_OPTS give it other options, as with Kafka's own
     scripts.
 
     \b
     Examples:
-      millrace kafka up
-      millrace kafka up --port 9092
-      MILLRACE_STATE_DIR=/tmp/try millrace kafka up
-      KAFKA_HEAP_OPTS=-Xmx1G millrace kafka up
+      millstream kafka up
+      millstream kafka up --port 9092
+      MILLSTREAM_STATE_DIR=/tmp/try millstream kafka up
+      KAFKA_HEAP_OPTS=-Xmx1G millstream kafka up
     """
     with _plain_errors():
         kafka.up(settings(), port=port, echo=click.echo)
@@ -69,7 +69,7 @@ def down() -> None:
 
     \b
     Example:
-      millrace kafka down
+      millstream kafka down
     """
     with _plain_errors():
         kafka.down(settings(), echo=click.echo)
@@ -81,8 +81,8 @@ def status() -> None:
 
     \b
     Examples:
-      millrace kafka status
-      millrace kafka status >/dev/null || millrace kafka up
+      millstream kafka status
+      millstream kafka status >/dev/null || millstream kafka up
     """
     with _plain_errors():
         running = kafka.status(settings())
@@ -91,7 +91,7 @@ def status() -> None:
         click.echo(
             f"Nothing listens at KAFKA_BOOTSTRAP_SERVERS={outside}."
             if outside
-            else "Kafka is not running: start it with `millrace kafka up`."
+            else "Kafka is not running: start it with `millstream kafka up`."
         )
         sys.exit(1)
     click.echo(f"kind     {running.kind}")
@@ -111,8 +111,8 @@ def wipe(yes: bool) -> None:
 
     \b
     Examples:
-      millrace kafka wipe
-      millrace kafka wipe --yes
+      millstream kafka wipe
+      millstream kafka wipe --yes
     """
     local = settings().model_copy(update={"kafka_bootstrap_servers": None})
     home = home_of(local)
@@ -123,7 +123,7 @@ def wipe(yes: bool) -> None:
         if kafka.status(local) is not None:
             if not yes:
                 raise click.ClickException(
-                    "Kafka runs: stop it first with `millrace kafka down`, or give --yes."
+                    "Kafka runs: stop it first with `millstream kafka down`, or give --yes."
                 )
             kafka.down(local, echo=lambda _message: None)
         if not yes:

@@ -1,4 +1,4 @@
-"""`millrace lateness`: how far events come out of order."""
+"""`millstream lateness`: how far events come out of order."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
@@ -44,8 +44,8 @@ def command(*, source: str, mapping: str, limit: int | None) -> None:
 
     \b
     Examples:
-      millrace lateness --as access-log access.log
-      millrace lateness activity.raw
+      millstream lateness --as access-log access.log
+      millstream lateness activity.raw
     """
     if Path(source).is_file():
         loading = Loading((Path(source),), mapping, limit)

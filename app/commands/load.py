@@ -1,4 +1,4 @@
-"""`millrace load`: events from files."""
+"""`millstream load`: events from files."""
 
 import sys
 from contextlib import nullcontext
@@ -80,9 +80,9 @@ def command(
 
     \b
     Examples:
-      millrace load events.ndjson.gz
-      millrace load --as retail retail.csv.gz
-      millrace load --as access-log --speed 60 access.log
+      millstream load events.ndjson.gz
+      millstream load --as retail retail.csv.gz
+      millstream load --as access-log --speed 60 access.log
     """
     loading = Loading(files, mapping, limit)
     size = sum(file.stat().st_size for file in files)

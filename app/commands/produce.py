@@ -1,4 +1,4 @@
-"""`millrace produce`: made-up user activity."""
+"""`millstream produce`: made-up user activity."""
 
 import sys
 import time
@@ -89,9 +89,9 @@ def command(
 
     \b
     Examples:
-      millrace produce                          100 records/s, until Ctrl-C
-      millrace produce --rate 0 --count 1000000
-      millrace produce --start 2026-01-01T00:00:00Z --count 5000 --duplicates 0 --invalid 0
+      millstream produce                          100 records/s, until Ctrl-C
+      millstream produce --rate 0 --count 1000000
+      millstream produce --start 2026-01-01T00:00:00Z --count 5000 --duplicates 0 --invalid 0
     """
     records = synthetic.events(
         seed,

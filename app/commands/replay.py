@@ -1,4 +1,4 @@
-"""`millrace replay`: files through the agents, without Kafka."""
+"""`millstream replay`: files through the agents, without Kafka."""
 
 import asyncio
 from pathlib import Path
@@ -38,12 +38,12 @@ def command(
     """Run the agents over the events of FILES, and write what their topics would have got.
 
     The same agents, tables and engine as in a worker, without Kafka: order and duplicates go by the same
-    partitions (MILLRACE_PARTITIONS). At the end of the files all windows close. One file a topic, one JSON
+    partitions (MILLSTREAM_PARTITIONS). At the end of the files all windows close. One file a topic, one JSON
     object a line: partition, key, value (or value_base64), headers.
 
     \b
     Example:
-      MILLRACE_AGENTS=activity,page_totals,users millrace replay --as retail --out replayed retail.csv.gz
+      MILLSTREAM_AGENTS=activity,page_totals,users millstream replay --as retail --out replayed retail.csv.gz
     """
     from app.main import app  # noqa: PLC0415 (the whole service; not for --help)
     from app.memory.replay import replay  # noqa: PLC0415 (as above)

@@ -1,4 +1,4 @@
-"""`millrace run`: everything on this machine, until Ctrl-C."""
+"""`millstream run`: everything on this machine, until Ctrl-C."""
 
 import shutil
 import signal
@@ -38,9 +38,9 @@ def command(rate: float) -> None:
 
     \b
     Examples:
-      millrace run
-      millrace run --rate 5000
-      KAFKA_BOOTSTRAP_SERVERS=kafka:9092 millrace run --rate 0
+      millstream run
+      millstream run --rate 5000
+      KAFKA_BOOTSTRAP_SERVERS=kafka:9092 millstream run --rate 0
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
@@ -48,7 +48,7 @@ def command(rate: float) -> None:
         with ExitStack() as stack:
             _run(stack, rate)
     except StopRequest:
-        click.echo("Stopped; `millrace run` goes on from here.")
+        click.echo("Stopped; `millstream run` goes on from here.")
     except (kafka.KafkaUnavailable, PortTakenError) as exc:
         raise click.ClickException(str(exc)) from None
 
@@ -97,10 +97,10 @@ def _run(stack: ExitStack, rate: float) -> None:
 
 
 def _welcome(url: str, rate: float, log: Path) -> str:
-    me = "millrace" if shutil.which("millrace") else sys.argv[0]
+    me = "millstream" if shutil.which("millstream") else sys.argv[0]
     fed = f", {rate:g} events/s are fed in" if rate else ""
     return f"""
-Millrace runs{fed}. Watch it:
+Millstream runs{fed}. Watch it:
   {url}/                                  the live page
 Ask it:
   {url}/docs                              all views, to try

@@ -1,4 +1,4 @@
-"""`millrace tail`."""
+"""`millstream tail`."""
 
 import click
 
@@ -16,9 +16,9 @@ def command(topic: str, lines: int, following: bool, headers: bool) -> None:
 
     \b
     Examples:
-      millrace tail activity.enriched
-      millrace tail -f activity.page-counts
-      millrace tail --headers -n 3 activity.dead-letters
+      millstream tail activity.enriched
+      millstream tail -f activity.page-counts
+      millstream tail --headers -n 3 activity.dead-letters
     """
     run(_tail(kafka_address(), topic, lines, following, headers))
 

@@ -1,4 +1,4 @@
-"""`millrace token`: a token for the views."""
+"""`millstream token`: a token for the views."""
 
 import secrets
 from collections.abc import Sequence
@@ -22,12 +22,12 @@ from app.web.tokens import OPERATE, READ, digest
 def command(name: str, scopes: Sequence[str]) -> None:
     """Make a token for whoever asks the views.
 
-    Append the line to the file that MILLRACE_TOKENS names, on every worker's machine; it holds a hash only.
+    Append the line to the file that MILLSTREAM_TOKENS names, on every worker's machine; it holds a hash only.
     The token itself is shown once. To take it away, delete its line: no worker needs a new start.
 
     \b
     Example:
-      millrace token grafana >> tokens     # the token goes to the terminal, its line to the file
+      millstream token grafana >> tokens     # the token goes to the terminal, its line to the file
     """
     if not name or not name.isprintable() or any(letter.isspace() or letter == "#" for letter in name):
         raise click.BadParameter("a name is one word, without #", param_hint="NAME")

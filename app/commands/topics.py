@@ -1,4 +1,4 @@
-"""`millrace topics`."""
+"""`millstream topics`."""
 
 import click
 
@@ -15,8 +15,8 @@ def command() -> None:
 
     \b
     Examples:
-      millrace topics
-      MILLRACE_PARTITIONS=12 MILLRACE_REPLICATION=3 millrace topics
+      millstream topics
+      MILLSTREAM_PARTITIONS=12 MILLSTREAM_REPLICATION=3 millstream topics
     """
     from app.main import app  # noqa: PLC0415 (the whole service; not for --help)
 

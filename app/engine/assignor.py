@@ -148,7 +148,7 @@ def _share(
 class Assignor(AbstractPartitionAssignor):
     """The group's protocol. aiokafka uses the class, not an instance: `of` makes one for an engine."""
 
-    name = "millrace"
+    name = "millstream"
     engine: ClassVar["Engine"]
 
     @classmethod

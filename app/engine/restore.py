@@ -33,7 +33,7 @@ async def restore(name: str, state: State, seconds: float) -> None:
         if limit.expired():
             raise HopelessError(
                 f"{name} was not restored within {seconds:.0f} s: a new start goes on from where this one "
-                "has come, and MILLRACE_RESTORE_DEADLINE gives it more time"
+                "has come, and MILLSTREAM_RESTORE_DEADLINE gives it more time"
             ) from None
         raise
     finally:
@@ -77,7 +77,7 @@ async def begin(bootstrap: str, source: TopicPartition, state: State) -> int | N
     if stored > end:
         raise HopelessError(
             f"{name} ends at {end}, but its state holds the events up to {stored}: the topic was made anew, "
-            "or has lost events. Start under another MILLRACE_APP_ID, which begins with an empty state"
+            "or has lost events. Start under another MILLSTREAM_APP_ID, which begins with an empty state"
         )
     if stored < first:
         logger.error(

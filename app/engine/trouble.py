@@ -132,9 +132,9 @@ class Trouble:
         return HopelessError(
             f"{self._name}: a flood of dead letters, {flood.run} in a row, {flood.bad} of the last "
             f"{flood.seen} records (the limit is {limit.run or 'none'} in a row, {limit.share:.0%} of "
-            f"{limit.window}); stopped before offset {record.offset}. `millrace dead-letters list` shows "
-            "them. Mend what sends them; if they are to pass, raise MILLRACE_DEAD_LETTER_RUN or "
-            "MILLRACE_DEAD_LETTER_SHARE"
+            f"{limit.window}); stopped before offset {record.offset}. `millstream dead-letters list` shows "
+            "them. Mend what sends them; if they are to pass, raise MILLSTREAM_DEAD_LETTER_RUN or "
+            "MILLSTREAM_DEAD_LETTER_SHARE"
         )
 
     def accept(self, found: Sorted) -> None:

@@ -1,4 +1,4 @@
-"""The Kafka that the service talks to: an outside one, or a local one that `millrace kafka up` starts.
+"""The Kafka that the service talks to: an outside one, or a local one that `millstream kafka up` starts.
 
 Everything here is synchronous and safe to call from two processes at once.
 """

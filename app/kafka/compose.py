@@ -76,7 +76,7 @@ def last_words(home: Path) -> str:  # noqa: ARG001 (see `Backend`)
 
 def _compose(*arguments: str, port: int | None = None) -> subprocess.CompletedProcess[str]:
     """Run `docker compose` on our file; both outputs are in `stdout`."""
-    env = os.environ if port is None else {**os.environ, "MILLRACE_KAFKA_PORT": str(port)}
+    env = os.environ if port is None else {**os.environ, "MILLSTREAM_KAFKA_PORT": str(port)}
     return subprocess.run(
         ["docker", "compose", "-f", COMPOSE_FILE, *arguments],
         env=env,

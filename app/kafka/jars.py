@@ -16,7 +16,7 @@ def cache() -> Path:
     xdg = Path(os.environ.get("XDG_CACHE_HOME", ""))
     # The XDG specification says to ignore a relative path.
     root = xdg if xdg.is_absolute() else Path.home() / ".cache"
-    return root / "millrace" / f"kafka-{VERSION}"
+    return root / "millstream" / f"kafka-{VERSION}"
 
 
 def jars(echo: Echo) -> Path:

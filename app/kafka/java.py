@@ -29,7 +29,7 @@ ALWAYS = (
 )
 
 PROPERTIES = """\
-# Written by `millrace kafka up` at every start.
+# Written by `millstream kafka up` at every start.
 process.roles=broker,controller
 node.id=1
 listeners=PLAINTEXT://{host}:{broker},CONTROLLER://{host}:{controller}

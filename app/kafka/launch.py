@@ -64,7 +64,7 @@ def start(home: Path, port: int | None, echo: Echo) -> State:
         save(home, state)
     except OSError as exc:
         raise KafkaUnavailable(
-            f"cannot use {home} ({exc}): free some room there, or set MILLRACE_STATE_DIR to another folder."
+            f"cannot use {home} ({exc}): free some room there, or set MILLSTREAM_STATE_DIR to another folder."
         ) from exc
     try:
         _wait(backend, state, home)

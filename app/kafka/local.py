@@ -24,7 +24,7 @@ def bootstrap(settings: Settings) -> str:
     state = living(home_of(settings))
     if state is None:
         raise KafkaUnavailable(
-            "no Kafka to talk to: run `millrace kafka up`, or set KAFKA_BOOTSTRAP_SERVERS to its address."
+            "no Kafka to talk to: run `millstream kafka up`, or set KAFKA_BOOTSTRAP_SERVERS to its address."
         )
     return state.bootstrap
 
@@ -108,7 +108,7 @@ def wipe(settings: Settings) -> None:
     with locked(_lock(home)):
         if (running := living(home)) is not None:
             raise KafkaUnavailable(
-                f"Kafka runs at {running.bootstrap}: stop it first with `millrace kafka down`."
+                f"Kafka runs at {running.bootstrap}: stop it first with `millstream kafka down`."
             )
         if (state := load(home)) is not None and state.kind in BACKENDS:
             BACKENDS[state.kind][1].wipe(state)

@@ -15,7 +15,7 @@ from app.kafka.state import Echo, KafkaUnavailable, State
 
 LIMITS = """\
 This is librdkafka's mock cluster, for a first look only:
-  - everything is in memory and gone at `millrace kafka down`; of each partition it keeps about the last 5 MB
+  - everything is in memory and gone at `millstream kafka down`, which keeps about 5 MB of each partition
   - topics come into being when they are first used, always with 4 partitions; none can be created,
     configured, listed with its settings, or deleted, and nothing is compacted
   - one worker at a time: a second member of a consumer group is refused
@@ -30,7 +30,7 @@ def why_not() -> str | None:
     try:
         import confluent_kafka  # noqa: F401, PLC0415 (an optional dependency, only tried)
     except ImportError:
-        return "confluent-kafka is not installed (`pip install 'millrace[mock]'`)"
+        return "confluent-kafka is not installed (`pip install 'millstream[mock]'`)"
     return None
 
 

@@ -122,8 +122,8 @@ def locked(path: Path) -> Iterator[None]:
         lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as exc:
         raise KafkaUnavailable(
-            f"cannot write to {path.parent} ({exc.strerror}): set MILLRACE_STATE_DIR (data) or XDG_CACHE_HOME"
-            " (downloads) to a folder that you may write to."
+            f"cannot write to {path.parent} ({exc.strerror}): set MILLSTREAM_STATE_DIR (data) or "
+            "XDG_CACHE_HOME (downloads) to a folder that you may write to."
         ) from exc
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -142,5 +142,5 @@ def check_room(folder: Path) -> None:
     if free < MIN_FREE_BYTES:
         raise KafkaUnavailable(
             f"only {free >> 20} MiB are free on the disk of {folder}, and Kafka needs {MIN_FREE_BYTES >> 20}:"
-            " free some room, or set MILLRACE_STATE_DIR to a folder on another disk."
+            " free some room, or set MILLSTREAM_STATE_DIR to a folder on another disk."
         )

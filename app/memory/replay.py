@@ -105,7 +105,7 @@ async def replay(
         for key, value in values:
             kafka.put(topic, partition_for(key, partitions), key, value, ())
     left = iter(records)
-    with tempfile.TemporaryDirectory(prefix="millrace-replay-") as disk, _Files(folder) as files:
+    with tempfile.TemporaryDirectory(prefix="millstream-replay-") as disk, _Files(folder) as files:
 
         def open_state(of: Source, number: int) -> State:
             store = Store(Path(disk) / f"{of.topic}-{number}")

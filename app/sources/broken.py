@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-# Larger than the default of MILLRACE_MAX_EVENT_BYTES, smaller than Kafka's own limit for a batch.
+# Larger than the default of MILLSTREAM_MAX_EVENT_BYTES, smaller than Kafka's own limit for a batch.
 LARGE = 300_000
 # Large values are rarer than the other kinds, so that a million events stay small.
 LARGE_SHARE = 0.01

@@ -114,7 +114,7 @@ async def _producer(bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
                 await producer.start()
         except (KafkaError, OSError, TimeoutError) as exc:
             raise SendError(
-                f"no Kafka answers at {bootstrap}: start one with `millrace kafka up`, "
+                f"no Kafka answers at {bootstrap}: start one with `millstream kafka up`, "
                 "or set KAFKA_BOOTSTRAP_SERVERS to the address of yours"
             ) from exc
         yield producer
@@ -135,5 +135,5 @@ async def _partitions(producer: AIOKafkaProducer, topic: str) -> list[int]:
         if known:
             return sorted(known)
         if time.monotonic() > deadline:
-            raise SendError(f"topic {topic} does not exist: run `millrace topics`")
+            raise SendError(f"topic {topic} does not exist: run `millstream topics`")
         await asyncio.sleep(0.1)

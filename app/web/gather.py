@@ -21,13 +21,13 @@ from app.web.tokens import GIVEN
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
 # A request with it is of another worker, and is never sent on. Its value are the numbers of partitions.
-PARTITIONS_HEADER = "Millrace-Partitions"
+PARTITIONS_HEADER = "Millstream-Partitions"
 # How long another worker may take.
 WORKER_SECONDS = 3.0
 
 UNKNOWN = "it has no owner that is known (yet)"
 MOVING = "its owner does not hold it (yet)"
-HERE = "it is not ready here (or its owner tells this worker's address: see MILLRACE_WEB_ADVERTISE)"
+HERE = "it is not ready here (or its owner tells this worker's address: see MILLSTREAM_WEB_ADVERTISE)"
 
 
 class Gather:

@@ -29,7 +29,7 @@ HEADERS = {
     "X-Frame-Options": "DENY",
 }
 # In place of the versions of Python and aiohttp.
-SERVER = {"Server": "millrace"}
+SERVER = {"Server": "millstream"}
 
 # Of a request's body, in bytes: no view takes more.
 MAX_BODY = 65_536
@@ -156,7 +156,7 @@ class Guard:
         if client and (wait := self._limiter.admit(client)):
             raise ProblemError(
                 429,
-                "This client asks too often (MILLRACE_RATE_LIMIT).",
+                "This client asks too often (MILLSTREAM_RATE_LIMIT).",
                 {"Retry-After": str(math.ceil(wait))},
             )
 
@@ -170,7 +170,7 @@ class Guard:
             error = {"error": "invalid_token"} if given else {}
             raise ProblemError(
                 401,
-                "A known token is wanted: `Authorization: Bearer …`; `millrace token` makes one.",
+                "A known token is wanted: `Authorization: Bearer …`; `millstream token` makes one.",
                 _challenge(**error),
             )
         scope = scope_of(request.method)
@@ -239,5 +239,5 @@ def _client(remote: str) -> str:
 
 def _challenge(**parameters: str) -> dict[str, str]:
     """Return the header of RFC 6750."""
-    told = {"realm": "millrace"} | parameters
+    told = {"realm": "millstream"} | parameters
     return {"WWW-Authenticate": "Bearer " + ", ".join(f'{name}="{value}"' for name, value in told.items())}

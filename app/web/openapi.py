@@ -110,7 +110,7 @@ def document(views: Mapping[str, Any], conf: Settings, types: Iterable[Any] = ()
     _, schemas = msgspec.json.schema_components(dict.fromkeys(used), ref_template=REFS)
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Millrace", "version": _version(), "description": ABOUT},
+        "info": {"title": "Millstream", "version": _version(), "description": ABOUT},
         "tags": [{"name": tag} for tag in sorted(tags, key=PAGES.__eq__)],  # those last
         "paths": paths,
         "components": {
@@ -123,7 +123,7 @@ def document(views: Mapping[str, Any], conf: Settings, types: Iterable[Any] = ()
                 "token": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "A token that `millrace token` has made.",
+                    "description": "A token that `millstream token` has made.",
                 },
                 "certificate": {"type": "mutualTLS", "description": "Of the workers' authority."},
             },
@@ -217,4 +217,4 @@ def _types(schema: Any) -> list[Any]:
 
 @cache
 def _version() -> str:
-    return version("millrace")
+    return version("millstream")

@@ -110,11 +110,11 @@ def tls(conf: Settings) -> ssl.SSLContext | None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    used = f"MILLRACE_TLS_CERT={conf.tls_cert} and MILLRACE_TLS_KEY={conf.tls_key}"
+    used = f"MILLSTREAM_TLS_CERT={conf.tls_cert} and MILLSTREAM_TLS_KEY={conf.tls_key}"
     try:
         context.load_cert_chain(conf.tls_cert, conf.tls_key)
         if conf.tls_ca is not None:
-            used = f"MILLRACE_TLS_CA={conf.tls_ca}"
+            used = f"MILLSTREAM_TLS_CA={conf.tls_ca}"
             context.load_verify_locations(conf.tls_ca)
             context.verify_mode = ssl.CERT_OPTIONAL
     except OSError as exc:
@@ -133,5 +133,5 @@ def require_port(host: str, port: int) -> None:
     except OSError as exc:
         raise PortTakenError(
             f"port {port} is taken or may not be used on {host} ({exc.strerror}): stop what listens there, "
-            "or choose another with MILLRACE_WEB_PORT"
+            "or choose another with MILLSTREAM_WEB_PORT"
         ) from None

@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 READ, OPERATE = "read", "operate"
 SCOPES = frozenset((READ, OPERATE))
 HASH = re.compile(r"[0-9a-f]{64}")
-FORM = "a name, scopes (read, operate, with commas) and the token's hash, as `millrace token` prints them"
+FORM = "a name, scopes (read, operate, with commas) and the token's hash, as `millstream token` prints them"
 
 # The `Authorization` of the request that is answered, to be sent on where workers have no certificates.
 GIVEN: ContextVar[str | None] = ContextVar("GIVEN", default=None)
@@ -98,7 +98,7 @@ class Tokens:
         Returns:
             What is wrong with it; None if nothing is, or if it has been read before.
         """
-        name = f"the tokens in {self._path} (MILLRACE_TOKENS)"
+        name = f"the tokens in {self._path} (MILLSTREAM_TOKENS)"
         try:
             about = os.stat(self._path)
             version = (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)

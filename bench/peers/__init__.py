@@ -1,1 +1,1 @@
-"""The contestants beside Millrace, each as its own users would write it."""
+"""The contestants beside Millstream, each as its own users would write it."""

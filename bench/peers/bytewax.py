@@ -25,7 +25,7 @@ from bench.rules import DEDUP_SECONDS, MINUTE, parse, risk_level, window_start
 from models.countries import region
 
 KAFKA = os.environ["KAFKA_BOOTSTRAP_SERVERS"].split(",")
-PREFIX = os.environ["MILLRACE_TOPIC_PREFIX"]
+PREFIX = os.environ["MILLSTREAM_TOPIC_PREFIX"]
 BATCH = 10_000
 WINDOW_SECONDS = 24 * 3600
 
@@ -144,7 +144,7 @@ config = {"enable.idempotence": "true", "compression.type": "lz4"}
 op.output("out", op.key_rm("messages", results), KafkaSink(KAFKA, None, config))
 
 if __name__ == "__main__":
-    recovery = Path(os.environ["MILLRACE_STATE_DIR"], "recovery")
+    recovery = Path(os.environ["MILLSTREAM_STATE_DIR"], "recovery")
     recovery.mkdir(parents=True)
     init_db_dir(recovery, 1)
     cli_main(flow, epoch_interval=timedelta(seconds=10), recovery_config=RecoveryConfig(recovery))

@@ -18,7 +18,7 @@ from rocksdict import AccessType, BlockBasedOptions, Cache, Options, Rdict, Writ
 
 from bench.rules import DEDUP_SECONDS
 
-PREFIX = os.environ["MILLRACE_TOPIC_PREFIX"]
+PREFIX = os.environ["MILLSTREAM_TOPIC_PREFIX"]
 BATCH = 10_000
 POLL_SECONDS = 0.1
 # The longest that a window's count is kept, by RocksDB's own clock.
@@ -113,7 +113,7 @@ def row(table: bytes, window: Window) -> bytes:
 
 def run(source: str, work: Work) -> None:
     """Drain a topic until SIGTERM."""
-    kafka, group = os.environ["KAFKA_BOOTSTRAP_SERVERS"], os.environ["MILLRACE_APP_ID"]
+    kafka, group = os.environ["KAFKA_BOOTSTRAP_SERVERS"], os.environ["MILLSTREAM_APP_ID"]
     consumer = Consumer(
         {
             "bootstrap.servers": kafka,
@@ -135,7 +135,7 @@ def run(source: str, work: Work) -> None:
     changelog = f"{PREFIX}loop.changelog"
     partitions = len(producer.list_topics(PREFIX + source).topics[PREFIX + source].partitions)
     _create(kafka, changelog, partitions)
-    out = Out(producer, Path(os.environ["MILLRACE_STATE_DIR"]), changelog)
+    out = Out(producer, Path(os.environ["MILLSTREAM_STATE_DIR"]), changelog)
     stopped: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: stopped.append(number))
     consumer.subscribe([PREFIX + source])

@@ -1,7 +1,7 @@
 """The same job as `agents/activity.py`, event by event: what one writes with Faust and its defaults.
 
-`faust -A bench.peers.plain worker` runs it, with Millrace's settings for Kafka, topics and folder. It does a
-little less: `seen` remembers ids for ever, and nothing here is exact through a crash.
+`faust -A bench.peers.plain worker` runs it, with Millstream's settings for Kafka, topics and folder. It does
+a little less: `seen` remembers ids for ever, and nothing here is exact through a crash.
 """
 
 from datetime import datetime

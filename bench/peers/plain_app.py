@@ -1,4 +1,4 @@
-"""What the jobs in plain Faust share: an app with Faust's defaults, where Millrace's settings say."""
+"""What the jobs in plain Faust share: an app with Faust's defaults, where Millstream's settings say."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ from app.settings import settings
 
 conf = settings()
 
-# Not Faust's default, but Millrace has it: the loop should not make the difference.
+# Not Faust's default, but Millstream has it: the loop should not make the difference.
 asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 
 app = faust.App(

@@ -13,7 +13,7 @@ from quixstreams import Application, State, message_context
 from bench.rules import DEDUP_SECONDS, MINUTE, parse, risk_level, window_start
 from models.countries import region
 
-PREFIX = os.environ["MILLRACE_TOPIC_PREFIX"]
+PREFIX = os.environ["MILLSTREAM_TOPIC_PREFIX"]
 DEDUP = timedelta(seconds=DEDUP_SECONDS)
 DAY = timedelta(days=1)
 
@@ -91,9 +91,9 @@ def add_sale(sold: Event, state: State) -> None:
 
 app = Application(
     broker_address=os.environ["KAFKA_BOOTSTRAP_SERVERS"],
-    consumer_group=os.environ["MILLRACE_APP_ID"],
+    consumer_group=os.environ["MILLSTREAM_APP_ID"],
     auto_offset_reset="earliest",
-    state_dir=os.environ["MILLRACE_STATE_DIR"],
+    state_dir=os.environ["MILLSTREAM_STATE_DIR"],
     producer_extra_config={"enable.idempotence": True, "compression.type": "lz4"},
 )
 raw = app.topic(f"{PREFIX}activity.raw", key_deserializer="bytes", value_deserializer="bytes")

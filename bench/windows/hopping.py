@@ -1,4 +1,4 @@
-"""Hopping windows with Millrace: `faust -A bench.windows.hopping worker`."""
+"""Hopping windows with Millstream: `faust -A bench.windows.hopping worker`."""
 
 from bench.windows.job import FIGURES, app, run, views
 from bench.windows.lengths import GRACE, KEEP, SIZE, STEP

@@ -1,4 +1,4 @@
-"""What the jobs with Millrace share: topics, and an agent for a table."""
+"""What the jobs with Millstream share: topics, and an agent for a table."""
 
 from functools import partial
 from typing import Any

@@ -1,4 +1,4 @@
-"""Sessions with Millrace: `faust -A bench.windows.sessions worker`."""
+"""Sessions with Millstream: `faust -A bench.windows.sessions worker`."""
 
 from bench.windows.job import FIGURES, app, run, views
 from bench.windows.lengths import GAP, GRACE, KEEP

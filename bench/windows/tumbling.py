@@ -1,4 +1,4 @@
-"""Tumbling windows with Millrace: `faust -A bench.windows.tumbling worker`."""
+"""Tumbling windows with Millstream: `faust -A bench.windows.tumbling worker`."""
 
 from bench.windows.job import FIGURES, app, run, views
 from bench.windows.lengths import GRACE, KEEP, SIZE

@@ -1,4 +1,4 @@
-"""The ad events with Millrace, as its users would write it: `faust -A bench.yahoo.app worker`."""
+"""The ad events with Millstream, as its users would write it: `faust -A bench.yahoo.app worker`."""
 
 from datetime import timedelta
 from functools import partial

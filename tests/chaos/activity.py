@@ -31,7 +31,7 @@ class Activity:
 
     Args:
         rate: records a second.
-        file: what to load instead, as `millrace load` does.
+        file: what to load instead, as `millstream load` does.
         mapping: what its lines are.
     """
 

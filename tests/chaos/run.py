@@ -34,7 +34,7 @@ LOSE = 0.3  # share of the kills that take the disk, too
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.run", description=__doc__)
-    parser.add_argument("--input", type=Path, required=True, help="file that `millrace load` takes")
+    parser.add_argument("--input", type=Path, required=True, help="file that `millstream load` takes")
     parser.add_argument(
         "--as", dest="mapping", choices=MAPPINGS, default="activity", help="what its lines are"
     )
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace, service: Service) -> tuple[Report, int]:
     """Return the report, and how many kills have missed the work."""
     lines = sum(1 for _ in Loading((args.input,), args.mapping, None).records())
     rate = args.rate or min(FASTEST, lines / (KILL_SECONDS * (args.kills + 1)))
-    load, settings = (Users, SETTINGS | {"MILLRACE_GRACE": "P1D"}) if args.all_agents else (Activity, {})
+    load, settings = (Users, SETTINGS | {"MILLSTREAM_GRACE": "P1D"}) if args.all_agents else (Activity, {})
     fed = load(rate=rate, seed=args.seed, file=args.input, mapping=args.mapping)
     name = f"{args.input.name} as {args.mapping}"
     with Trial(name, service, fed, workers=args.workers, **settings) as trial:
@@ -108,7 +108,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if not args.input.is_file():
         sys.exit(f"there is no file {args.input}")
-    with tempfile.TemporaryDirectory(prefix="millrace-chaos-") as folder:
+    with tempfile.TemporaryDirectory(prefix="millstream-chaos-") as folder:
         path = Path(folder)
         try:
             with kafka(path / "kafka") as address, Service(address, path) as service:

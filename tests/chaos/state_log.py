@@ -106,7 +106,7 @@ class StateLog:
 
 def topic_of(service: Service, source: str) -> str:
     """Return the state log's topic."""
-    return f"{service.topic(source)}.{service.env['MILLRACE_APP_ID']}.state"
+    return f"{service.topic(source)}.{service.env['MILLSTREAM_APP_ID']}.state"
 
 
 def state_log(service: Service, source: str) -> StateLog:

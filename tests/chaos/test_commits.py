@@ -11,7 +11,7 @@ from tests.service import Service
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 long = pytest.mark.long
-RETRIES = re.compile(r"^millrace_batch_retries_total{.*} (\S+)$", re.MULTILINE)
+RETRIES = re.compile(r"^millstream_batch_retries_total{.*} (\S+)$", re.MULTILINE)
 
 
 @pytest.mark.parametrize(

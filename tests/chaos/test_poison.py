@@ -21,7 +21,7 @@ def valid(number: int) -> tuple[bytes, bytes]:
 def test_r18_a_flood_of_poison_stops_at_the_limit(service: Service) -> None:
     flood = [(b"u", b"poison %d" % number) for number in range(4 * RUN)]
     few = flood[: RUN // 2]
-    with Trial("R18 poison", service, Activity(), workers=1, MILLRACE_DEAD_LETTER_RUN=str(RUN)) as trial:
+    with Trial("R18 poison", service, Activity(), workers=1, MILLSTREAM_DEAD_LETTER_RUN=str(RUN)) as trial:
         service.send("activity.raw", [valid(0), *few, valid(1)])
         service.wait_done()
         assert len(service.read_once("activity.dead-letters")) == len(few)
@@ -34,8 +34,8 @@ def test_r18_a_flood_of_poison_stops_at_the_limit(service: Service) -> None:
             assert len(service.read_once("activity.dead-letters")) <= len(few) + RUN
             trial.add(worker.name)
         trial.workers.pop().process.wait(60)
-        trial.settings["MILLRACE_DEAD_LETTER_RUN"] = "0"
-        trial.settings["MILLRACE_DEAD_LETTER_SHARE"] = "1"
+        trial.settings["MILLSTREAM_DEAD_LETTER_RUN"] = "0"
+        trial.settings["MILLSTREAM_DEAD_LETTER_SHARE"] = "1"
         trial.add("0").wait_ready()
         service.wait_done()
         report = trial.judge()

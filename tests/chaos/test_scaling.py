@@ -40,9 +40,9 @@ def test_r13_a_rolling_restart_moves_nothing(closed: Service) -> None:
     load = ClosedForm(rate=1500)
 
     def generations() -> list[int]:
-        return group_of(closed.kafka, closed.env["MILLRACE_APP_ID"]).generations
+        return group_of(closed.kafka, closed.env["MILLSTREAM_APP_ID"]).generations
 
-    with Trial("R13 rolling restart", closed, load, MILLRACE_SESSION_TIMEOUT="PT80S").feed() as trial:
+    with Trial("R13 rolling restart", closed, load, MILLSTREAM_SESSION_TIMEOUT="PT80S").feed() as trial:
         before = generations()
         for worker in list(trial.workers):
             held = trial.held(worker)

@@ -56,7 +56,7 @@ def test_soak(kafka: str, tmp_path: Path) -> None:
     samples: dict[str, list[Sample]] = defaultdict(list)
     with (
         Service(kafka, tmp_path, app="tests.apps.soak") as service,
-        Trial("soak", service, Activity(rate=1000), MILLRACE_DEDUP_TTL=TTL).feed() as trial,
+        Trial("soak", service, Activity(rate=1000), MILLSTREAM_DEDUP_TTL=TTL).feed() as trial,
     ):
         judged = [worker.name for worker in trial.workers]
         for minute in range(MINUTES):
@@ -69,7 +69,9 @@ def test_soak(kafka: str, tmp_path: Path) -> None:
                 time.sleep(5)
                 for worker in trial.workers:
                     if worker.name in judged:
-                        disk = tmp_path / "state" / "data" / f"{service.env['MILLRACE_APP_ID']}-{worker.name}"
+                        disk = (
+                            tmp_path / "state" / "data" / f"{service.env['MILLSTREAM_APP_ID']}-{worker.name}"
+                        )
                         try:
                             samples[worker.name].append(sample(worker, disk))
                         except (FileNotFoundError, httpx.TransportError):

@@ -37,7 +37,7 @@ def copies(trial: Trial) -> dict[str, int]:
 
 def test_r12_the_active_dies_and_its_standby_takes_over(closed: Service) -> None:
     load = ClosedForm(keys=2000, width=20, rate=4000)
-    with Trial("R12 standby", closed, load, MILLRACE_STANDBYS="1").feed() as trial:
+    with Trial("R12 standby", closed, load, MILLSTREAM_STANDBYS="1").feed() as trial:
         read: list[int] = []
         for _ in range(3):
             time.sleep(8)

@@ -20,7 +20,9 @@ BUSY = 2  # load of a core over five minutes
 
 @pytest.mark.parametrize("standbys", ["0", "1"])
 def test_takeover_after_a_kill(service: Service, standbys: str) -> None:
-    trial = Trial(f"takeover, {standbys} standbys", service, Activity(rate=1500), MILLRACE_STANDBYS=standbys)
+    trial = Trial(
+        f"takeover, {standbys} standbys", service, Activity(rate=1500), MILLSTREAM_STANDBYS=standbys
+    )
     with trial.feed():
         for _ in range(KILLS):
             time.sleep(2)

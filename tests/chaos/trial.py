@@ -200,7 +200,7 @@ class Trial:
     def lose(self, name: str) -> None:
         """Delete the disk of a worker that does not run."""
         shutil.rmtree(
-            self.service.folder / "state" / "data" / f"{self.service.env['MILLRACE_APP_ID']}-{name}"
+            self.service.folder / "state" / "data" / f"{self.service.env['MILLSTREAM_APP_ID']}-{name}"
         )
 
     def wait_done(self, seconds: float = 240) -> None:
@@ -230,7 +230,7 @@ class Trial:
         with Tables(service, self.load.source) as tables:
             self.load.check(service, tables, report)
         log = self._recorder.stop() if self._recorder else state_log(service, self.load.source)
-        group = group_of(service.kafka, service.env["MILLRACE_APP_ID"])
+        group = group_of(service.kafka, service.env["MILLSTREAM_APP_ID"])
         report.rebalances = len(group.generations)
         report.skipped = log.skipped(group)
         report.fences, report.foreign = len(log.fences), log.foreign

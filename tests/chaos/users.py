@@ -16,7 +16,7 @@ from tests.last import is_last, last_events
 from tests.service import Service
 
 # What comes out of order is not late.
-SETTINGS = {"MILLRACE_AGENTS": "activity,page_totals,users,totals", "MILLRACE_GRACE": "PT10M"}
+SETTINGS = {"MILLSTREAM_AGENTS": "activity,page_totals,users,totals", "MILLSTREAM_GRACE": "PT10M"}
 LATER = START + 400 * 86400  # no file of the past goes so far
 CLOSING_SECONDS = 60
 

@@ -96,9 +96,9 @@ def plain(done: int) -> Consuming:
     return _consuming(faust.App("plain", broker="kafka://127.0.0.1:1"), driver.Consumer)
 
 
-def millrace(done: int) -> Consuming:
-    """Return Millrace's consumer; its engine says that all before the offset `done` is done."""
-    app = faust.App("millrace", broker="kafka://127.0.0.1:1")
+def millstream(done: int) -> Consuming:
+    """Return Millstream's consumer; its engine says that all before the offset `done` is done."""
+    app = faust.App("millstream", broker="kafka://127.0.0.1:1")
     # What the consumer asks of the engine needs neither wiring nor limits.
     parameters = signature(Engine).parameters.values()
     limits = [given.name for given in parameters if given.kind is given.KEYWORD_ONLY]

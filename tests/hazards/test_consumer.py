@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from faust.events import Event
 
-from tests.hazards.consumers import GENERATION, Consuming, T, fetched, message, millrace, nothing, plain
+from tests.hazards.consumers import GENERATION, Consuming, T, fetched, message, millstream, nothing, plain
 from tests.hazards.plain import both
 
 pytestmark = pytest.mark.timeout(30)
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.timeout(30)
 
 @pytest.fixture
 async def consuming(request: pytest.FixtureRequest) -> AsyncIterator[Consuming]:
-    """A consumer of a kind, and for Millrace before which offset all is done."""
+    """A consumer of a kind, and for Millstream before which offset all is done."""
     kind, done = request.param
     with kind(done) as made:
         yield made
@@ -23,7 +23,7 @@ async def consuming(request: pytest.FixtureRequest) -> AsyncIterator[Consuming]:
 
 @pytest.mark.parametrize(
     "consuming",
-    both((plain, 3), (millrace, 3), "a revocation throws away what is acknowledged and not yet committed"),
+    both((plain, 3), (millstream, 3), "a revocation throws away what is acknowledged and not yet committed"),
     indirect=True,
 )
 async def test_what_is_done_is_committed_before_a_revocation(consuming: Consuming) -> None:
@@ -33,7 +33,7 @@ async def test_what_is_done_is_committed_before_a_revocation(consuming: Consumin
 
 
 @pytest.mark.parametrize(
-    "consuming", both((plain, 1), (millrace, 1), "_new_offset takes a hole of one for none"), indirect=True
+    "consuming", both((plain, 1), (millstream, 1), "_new_offset takes a hole of one for none"), indirect=True
 )
 async def test_nothing_is_committed_past_an_event_in_flight(consuming: Consuming) -> None:
     consuming.ack(0)
@@ -45,7 +45,7 @@ async def test_nothing_is_committed_past_an_event_in_flight(consuming: Consuming
 
 @pytest.mark.parametrize(
     "consuming",
-    both((plain, 5), (millrace, 5), "_add_gap takes the event behind a gap for a part of the gap"),
+    both((plain, 5), (millstream, 5), "_add_gap takes the event behind a gap for a part of the gap"),
     indirect=True,
 )
 async def test_nothing_is_committed_past_an_event_behind_a_gap(consuming: Consuming) -> None:
@@ -59,7 +59,7 @@ async def test_nothing_is_committed_past_an_event_behind_a_gap(consuming: Consum
 
 
 @pytest.mark.parametrize(
-    "consuming", both((plain, 0), (millrace, 0), "four tasks for each record"), indirect=True
+    "consuming", both((plain, 0), (millstream, 0), "four tasks for each record"), indirect=True
 )
 async def test_a_record_costs_no_task(consuming: Consuming) -> None:
     consumer, count = consuming.consumer, 1000
@@ -84,7 +84,9 @@ async def test_a_record_costs_no_task(consuming: Consuming) -> None:
 
 @pytest.mark.parametrize(
     "consuming",
-    both((plain, 1), (millrace, 1), "an event of another generation is dropped without a word and passed by"),
+    both(
+        (plain, 1), (millstream, 1), "an event of another generation is dropped without a word and passed by"
+    ),
     indirect=True,
 )
 async def test_an_event_that_no_agent_got_is_not_done(consuming: Consuming) -> None:

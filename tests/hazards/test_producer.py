@@ -81,7 +81,7 @@ def committing(delivery: asyncio.Future[Any]) -> tuple[State, asyncio.Task[None]
 
 
 async def waited() -> bool:
-    """Return whether Millrace commits a batch after its outputs, however long they take, and not before."""
+    """Return whether Millstream commits a batch after its outputs, however long they take, and not before."""
     delivery: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     state, task = committing(delivery)
     await asyncio.sleep(SLOW)
@@ -124,7 +124,7 @@ async def logged() -> bool:
 
 
 async def raised() -> bool:
-    """Return whether Millrace commits no batch with an output that could not be sent, and begins again."""
+    """Return whether Millstream commits no batch with an output that could not be sent, and begins again."""
     delivery: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     delivery.set_exception(RuntimeError("not sent"))
     state, task = committing(delivery)

@@ -64,7 +64,7 @@ def wait_for_restore(worker: Worker) -> None:
 )
 def test_a_changelog_that_ends_without_a_record_is_restored(kafka: str, tmp_path: Path, app: str) -> None:
     with Service(kafka, tmp_path, app=app) as service:
-        group = service.env["MILLRACE_APP_ID"]
+        group = service.env["MILLSTREAM_APP_ID"]
         if app == "tests.apps.plain":
             asyncio.run(end_with_control_record(service, f"{group}-counts-changelog", 1))
             wait_for_restore(service.worker())
@@ -85,7 +85,7 @@ async def plain_step(endless: Any) -> None:
     await Recovery(app, app.tables)._wait(endless, timeout=0.1)
 
 
-async def millrace_restore(endless: Any) -> None:
+async def millstream_restore(endless: Any) -> None:
     await restore("t/0", cast(Any, SimpleNamespace(acquire=lambda: endless)), 0.1)
 
 
@@ -93,7 +93,7 @@ async def millrace_restore(endless: Any) -> None:
     "wait",
     both(
         plain_step,
-        millrace_restore,
+        millstream_restore,
         "a step that takes too long is taken for the end of the worker, which then stands still",
         raises=ServiceStopped,
     ),

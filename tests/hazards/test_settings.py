@@ -30,7 +30,7 @@ def plain() -> Any:
     return faust.App("plain", broker="kafka://127.0.0.1:1")
 
 
-def millrace() -> Any:
+def millstream() -> Any:
     return app
 
 
@@ -38,13 +38,15 @@ Kind = Callable[[], Any]
 
 
 @pytest.mark.parametrize(
-    "kind", both(plain, millrace, "a worker that has no partitions, hence never polls, is thrown out")
+    "kind", both(plain, millstream, "a worker that has no partitions, hence never polls, is thrown out")
 )
 def test_a_worker_without_partitions_stays(kind: Kind) -> None:
     assert kind().conf.broker_max_poll_interval > 14 * DAY
 
 
-@pytest.mark.parametrize("kind", both(plain, millrace, "members are dynamic: each restart is two rebalances"))
+@pytest.mark.parametrize(
+    "kind", both(plain, millstream, "members are dynamic: each restart is two rebalances")
+)
 def test_a_worker_is_a_static_member(kind: Kind) -> None:
     assert kind().conf.consumer_group_instance_id
 
@@ -62,13 +64,13 @@ def plain_log() -> Any:
     return plain().Table("t", default=int).changelog_topic.config or {}
 
 
-def millrace_log() -> Any:
+def millstream_log() -> Any:
     (log,) = [spec for name, spec in app.topic_specs.items() if name.startswith("activity.raw.")]
     return log.configs
 
 
 @pytest.mark.parametrize(
-    "configs", both(plain_log, millrace_log, "nobody asks how many replicas confirm a changelog's records")
+    "configs", both(plain_log, millstream_log, "nobody asks how many replicas confirm a changelog's records")
 )
 def test_a_changelog_says_how_many_replicas_confirm_a_write(configs: Kind) -> None:
     assert "min.insync.replicas" in configs()
@@ -78,11 +80,11 @@ PRINT = "c = app.conf; print(c.processing_guarantee.value, c.broker_max_poll_int
 PLAIN = (
     f"import faust; app = faust.App('plain', web_tables_enabled=False, broker_max_poll_interval=9.0); {PRINT}"
 )
-MILLRACE = f"from app.main import app; {PRINT}"
+MILLSTREAM = f"from app.main import app; {PRINT}"
 
 
 @pytest.mark.parametrize(
-    "code", both(PLAIN, MILLRACE, "any setting in the code is overruled by the environment")
+    "code", both(PLAIN, MILLSTREAM, "any setting in the code is overruled by the environment")
 )
 def test_a_stray_variable_changes_no_promise(code: str, tmp_path: Path) -> None:
     def run(**more: str) -> str:
@@ -117,7 +119,7 @@ class Log(logging.Handler):
 
 
 @pytest.mark.parametrize(
-    "kind", both(plain, millrace, "for its spinner, it has each library write debug records")
+    "kind", both(plain, millstream, "for its spinner, it has each library write debug records")
 )
 def test_log_level_warn_is_not_debug(kind: Kind) -> None:
     made = kind()
@@ -150,8 +152,8 @@ async def plain_expiry(folder: Path) -> bool:
     return stale(after) == 1
 
 
-async def millrace_expiry(folder: Path) -> bool:
-    """Return the same of Millrace's table that forgets."""
+async def millstream_expiry(folder: Path) -> bool:
+    """Return the same of Millstream's table that forgets."""
     table, log = SeenTable("seen", ttl=timedelta(seconds=10)), MemoryLog()
     for n, time in enumerate((0.0, 100.0)):
         state = await state_of(log, folder / str(n), table)
@@ -163,6 +165,6 @@ async def millrace_expiry(folder: Path) -> bool:
     return [key[-2:] for key in rows] == [b"e1"]
 
 
-@pytest.mark.parametrize("run", both(plain_expiry, millrace_expiry, "expiry is kept in memory only"))
+@pytest.mark.parametrize("run", both(plain_expiry, millstream_expiry, "expiry is kept in memory only"))
 async def test_what_expires_does_so_after_a_restart_too(run: Any, tmp_path: Path) -> None:
     assert await run(tmp_path)

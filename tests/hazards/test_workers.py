@@ -31,11 +31,11 @@ class Kind:
 
 
 PLAIN = Kind("tests.apps.plain", "plain.raw", "plain.done")
-MILLRACE = Kind("tests.apps.faulty", "faulty.raw", "faulty.done")
+MILLSTREAM = Kind("tests.apps.faulty", "faulty.raw", "faulty.done")
 
 
 async def make(service: Service, *topics: str, partitions: int = 4) -> None:
-    """Create topics as Kafka does by default; `millrace kafka` has another one for times."""
+    """Create topics as Kafka does by default; `millstream kafka` has another one for times."""
     configs = {"message.timestamp.type": "CreateTime"}
     await ensure(service.kafka, [TopicSpec(service.topic(topic), partitions, 1, configs) for topic in topics])
 
@@ -81,7 +81,7 @@ def running(
 
 def of_both(why: str, raises: type[Exception] = AssertionError) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(
-        "running", both(PLAIN, MILLRACE, why, raises=raises), indirect=True, scope="module"
+        "running", both(PLAIN, MILLSTREAM, why, raises=raises), indirect=True, scope="module"
     )
 
 
@@ -150,7 +150,7 @@ def ready_or_ended(worker: Worker, seconds: float = 60) -> str:
 
 
 @pytest.mark.parametrize(
-    "kind", both(PLAIN, MILLRACE, "a topic with another number of partitions is taken as it is")
+    "kind", both(PLAIN, MILLSTREAM, "a topic with another number of partitions is taken as it is")
 )
 def test_a_topic_that_is_not_as_declared_stops_the_start(service: Service, kind: Kind) -> None:
     service.app = kind.app
@@ -159,6 +159,6 @@ def test_a_topic_that_is_not_as_declared_stops_the_start(service: Service, kind:
 
 
 def test_too_few_brokers_stop_the_start(service: Service) -> None:
-    worker = service.worker(MILLRACE_REPLICATION="3")
+    worker = service.worker(MILLSTREAM_REPLICATION="3")
     assert worker.process.wait(60) == 1
     assert "cannot be created: InvalidReplicationFactorError" in worker.log.read_text()

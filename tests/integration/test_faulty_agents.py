@@ -68,7 +68,7 @@ def dead_letters(service: Service) -> dict[str, str]:
 
 
 def test_an_event_that_is_refused_becomes_a_dead_letter(faulty: Service) -> None:
-    worker = faulty.worker(MILLRACE_LOG="json").wait_ready()
+    worker = faulty.worker(MILLSTREAM_LOG="json").wait_ready()
     faulty.send("faulty.raw", [order(n, "reject" if n in (3, 4, 17) else "") for n in range(20)])
     faulty.wait_done(topic="faulty.raw")
     assert dead_letters(faulty) == dict.fromkeys(["e3", "e4", "e17"], "ValueError: no such article")
@@ -108,18 +108,18 @@ def test_waiting_events_are_tried_again_in_order_also_after_a_crash(faulty: Serv
 
 
 def test_a_flood_of_dead_letters_stops_the_worker(faulty: Service) -> None:
-    worker = faulty.worker(MILLRACE_DEAD_LETTER_RUN="10").wait_ready()
+    worker = faulty.worker(MILLSTREAM_DEAD_LETTER_RUN="10").wait_ready()
     good, bad = [order(n) for n in range(5)], [(b"u", b"no event %d" % n) for n in range(30)]
     faulty.send("faulty.raw", [*good[:2], *bad, *good[2:]])
     assert worker.process.wait(60) not in (0, None)
     assert "a flood of dead letters, 10 in a row" in worker.log.read_text()
     assert len(faulty.read_once("faulty.dead-letters")) == 10
     faulty.workers.clear()
-    again = faulty.worker(MILLRACE_DEAD_LETTER_RUN="10")  # a new start lets no more of it pass
+    again = faulty.worker(MILLSTREAM_DEAD_LETTER_RUN="10")  # a new start lets no more of it pass
     assert again.process.wait(60) not in (0, None)
     assert len(faulty.read_once("faulty.dead-letters")) == 10
     faulty.workers.clear()
-    faulty.worker(MILLRACE_DEAD_LETTER_RUN="0").wait_ready()
+    faulty.worker(MILLSTREAM_DEAD_LETTER_RUN="0").wait_ready()
     check(faulty, 5)
     assert len(faulty.read_once("faulty.dead-letters")) == 30
 

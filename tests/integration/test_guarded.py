@@ -24,7 +24,7 @@ def test_a_worker_that_asks_for_tokens(service: Service) -> None:
         tokens[name] = made.stderr.split()[-1]
         with file.open("a") as lines:
             lines.write(made.stdout)
-    worker = service.worker(MILLRACE_TOKENS=str(file), MILLRACE_RATE_LIMIT="1000")
+    worker = service.worker(MILLSTREAM_TOKENS=str(file), MILLSTREAM_RATE_LIMIT="1000")
     worker.headers = {"Authorization": f"Bearer {tokens['reader']}"}
     worker.wait_ready()
     service.send("activity.raw", [event(event_id=str(number), page="/a") for number in range(10)])
@@ -41,7 +41,7 @@ def test_a_worker_that_asks_for_tokens(service: Service) -> None:
     refused = worker.get("/tables")
     assert refused.headers["content-type"] == "application/problem+json"
     assert refused.headers["x-content-type-options"] == "nosniff"
-    assert refused.headers["server"] == "millrace"
+    assert refused.headers["server"] == "millstream"
 
     changed = file.with_name("changed")
     lines = file.read_text().splitlines(keepends=True)
@@ -52,7 +52,7 @@ def test_a_worker_that_asks_for_tokens(service: Service) -> None:
     assert [ask(worker, tokens["reader"]) for _ in range(3)] == [503] * 3
     assert worker.stop() == 0
     log = worker.log.read_text()
-    assert log.count("(MILLRACE_TOKENS) cannot be read") == 1
+    assert log.count("(MILLSTREAM_TOKENS) cannot be read") == 1
     assert "Traceback" not in log
     assert not [name for name, token in tokens.items() if token in log]
 
@@ -62,7 +62,7 @@ def test_workers_pass_tokens_on(service: Service) -> None:
     file = service.folder / "tokens"
     file.write_text(made.stdout)
     headers = {"Authorization": f"Bearer {made.stderr.split()[-1]}"}
-    workers = [service.worker(name, MILLRACE_TOKENS=str(file)) for name in ("0", "1")]
+    workers = [service.worker(name, MILLSTREAM_TOKENS=str(file)) for name in ("0", "1")]
     for worker in workers:
         worker.headers = headers
         worker.wait_ready()
@@ -82,9 +82,11 @@ def test_workers_pass_tokens_on(service: Service) -> None:
 
 def test_only_workers_need_the_file(service: Service) -> None:
     missing = str(service.folder / "none")
-    service.command("topics", MILLRACE_TOKENS=missing, MILLRACE_TLS_CERT=missing, MILLRACE_TLS_KEY=missing)
-    worker = service.worker(MILLRACE_TOKENS=missing)
+    service.command(
+        "topics", MILLSTREAM_TOKENS=missing, MILLSTREAM_TLS_CERT=missing, MILLSTREAM_TLS_KEY=missing
+    )
+    worker = service.worker(MILLSTREAM_TOKENS=missing)
     assert worker.process.wait(60) == 1
-    said = f"millrace: the tokens in {missing} (MILLRACE_TOKENS) cannot be read ({os.strerror(2)})"
+    said = f"millstream: the tokens in {missing} (MILLSTREAM_TOKENS) cannot be read ({os.strerror(2)})"
     assert said in worker.log.read_text()
     assert "Traceback" not in worker.log.read_text()

@@ -1,4 +1,4 @@
-"""`millrace kafka` as a user runs it: a real broker of Java, and the mock cluster."""
+"""`millstream kafka` as a user runs it: a real broker of Java, and the mock cluster."""
 
 import asyncio
 import os
@@ -27,9 +27,9 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def millrace(home: Path) -> Iterator[Command]:
-    """Runs `millrace …` with its own state; at the end nothing of it may be left running."""
-    env = {**os.environ, "MILLRACE_STATE_DIR": str(home.parent)}
+def millstream(home: Path) -> Iterator[Command]:
+    """Runs `millstream …` with its own state; at the end nothing of it may be left running."""
+    env = {**os.environ, "MILLSTREAM_STATE_DIR": str(home.parent)}
     env.pop("KAFKA_BOOTSTRAP_SERVERS", None)
 
     def run(*arguments: str, stdin: str = "", **more: str) -> subprocess.CompletedProcess[str]:
@@ -51,8 +51,8 @@ def millrace(home: Path) -> Iterator[Command]:
         assert not process.lives(last.pid, last.born)
 
 
-def _address(millrace: Command) -> str:
-    done = millrace("kafka", "status")
+def _address(millstream: Command) -> str:
+    done = millstream("kafka", "status")
     assert done.returncode == 0, done.stdout + done.stderr
     return dict(line.split(maxsplit=1) for line in done.stdout.splitlines())["address"]
 
@@ -94,16 +94,16 @@ async def _consume(bootstrap: str, topic: str, group: str | None = None) -> list
 
 @needs_java
 @pytest.mark.kafka
-def test_life_of_the_java_broker(millrace: Command, home: Path) -> None:
-    assert millrace("kafka", "status").returncode == 1
-    up = millrace("kafka", "up")
+def test_life_of_the_java_broker(millstream: Command, home: Path) -> None:
+    assert millstream("kafka", "status").returncode == 1
+    up = millstream("kafka", "up")
     assert up.returncode == 0, up.stdout + up.stderr
     assert "Kafka is up at 127.0.0.1:" in up.stdout
-    address = _address(millrace)
+    address = _address(millstream)
     pid, _ = _process(home)
     assert os.getsid(pid) != os.getsid(0)
 
-    again = millrace("kafka", "up")
+    again = millstream("kafka", "up")
     assert f"already runs at {address}" in again.stdout
     assert _process(home)[0] == pid
 
@@ -112,65 +112,65 @@ def test_life_of_the_java_broker(millrace: Command, home: Path) -> None:
     log_append_time = 1
     assert [(b"one", log_append_time)] == asyncio.run(_consume(address, "t", group="g"))
 
-    refused = millrace("kafka", "wipe", stdin="y\n")
+    refused = millstream("kafka", "wipe", stdin="y\n")
     assert refused.returncode == 1
     assert "stop it first" in refused.stderr
-    down = millrace("kafka", "down")
+    down = millstream("kafka", "down")
     assert "is stopped; its data is kept" in down.stdout
-    assert millrace("kafka", "status").returncode == 1
-    assert "not running" in millrace("kafka", "down").stdout
+    assert millstream("kafka", "status").returncode == 1
+    assert "not running" in millstream("kafka", "down").stdout
 
     # A restart, at the port of before.
-    assert millrace("kafka", "up").returncode == 0
-    assert _address(millrace) == address
+    assert millstream("kafka", "up").returncode == 0
+    assert _address(millstream) == address
     assert [(b"one", log_append_time)] == asyncio.run(_consume(address, "t"))
 
     # Another one, when that port is busy.
-    millrace("kafka", "down")
+    millstream("kafka", "down")
     with socket.create_server((net.HOST, int(address.rpartition(":")[2]))):
-        assert millrace("kafka", "up").returncode == 0
-        moved = _address(millrace)
+        assert millstream("kafka", "up").returncode == 0
+        moved = _address(millstream)
     assert moved != address
     assert [(b"one", log_append_time)] == asyncio.run(_consume(moved, "t"))
 
     last = _process(home)
-    assert millrace("kafka", "wipe", "--yes").returncode == 0
+    assert millstream("kafka", "wipe", "--yes").returncode == 0
     assert not home.exists()
     assert not process.lives(*last)
 
 
 @needs_java
 @pytest.mark.kafka
-def test_killed_broker_starts_again_with_its_data(millrace: Command, home: Path) -> None:
-    millrace("kafka", "up")
-    asyncio.run(_create(_address(millrace), "t"))
-    asyncio.run(_produce(_address(millrace), "t", b"one"))
+def test_killed_broker_starts_again_with_its_data(millstream: Command, home: Path) -> None:
+    millstream("kafka", "up")
+    asyncio.run(_create(_address(millstream), "t"))
+    asyncio.run(_produce(_address(millstream), "t", b"one"))
     process.stop(*_process(home), grace=0)
 
-    assert millrace("kafka", "status").returncode == 1
-    assert millrace("kafka", "up").returncode == 0
-    assert [value for value, _ in asyncio.run(_consume(_address(millrace), "t"))] == [b"one"]
+    assert millstream("kafka", "status").returncode == 1
+    assert millstream("kafka", "up").returncode == 0
+    assert [value for value, _ in asyncio.run(_consume(_address(millstream), "t"))] == [b"one"]
 
-    millrace("kafka", "down")
-    kept = millrace("kafka", "wipe", stdin="n\n")
+    millstream("kafka", "down")
+    kept = millstream("kafka", "wipe", stdin="n\n")
     assert kept.returncode == 1
     assert home.exists()
-    assert millrace("kafka", "wipe", stdin="y\n").returncode == 0
+    assert millstream("kafka", "wipe", stdin="y\n").returncode == 0
     assert not home.exists()
 
 
 @needs_java
 @pytest.mark.kafka
-def test_two_at_once_start_one_broker_at_the_given_port(millrace: Command) -> None:
+def test_two_at_once_start_one_broker_at_the_given_port(millstream: Command) -> None:
     port = str(net.choose_port(None, None))
     with ThreadPoolExecutor() as pool:
-        both = list(pool.map(lambda _: millrace("kafka", "up", "--port", port), range(2)))
+        both = list(pool.map(lambda _: millstream("kafka", "up", "--port", port), range(2)))
 
     assert sorted(done.stdout.rpartition(" 127")[0] for done in both) == [
         "Kafka already runs at",
         "Kafka is up at",
     ]
-    assert _address(millrace) == f"127.0.0.1:{port}"
+    assert _address(millstream) == f"127.0.0.1:{port}"
 
 
 @pytest.fixture
@@ -180,28 +180,28 @@ def bare_machine(tmp_path: Path) -> dict[str, str]:
     return {"PATH": str(tmp_path / "bin"), "JAVA_HOME": ""}
 
 
-def test_life_of_the_mock_cluster(millrace: Command, bare_machine: dict[str, str], home: Path) -> None:
+def test_life_of_the_mock_cluster(millstream: Command, bare_machine: dict[str, str], home: Path) -> None:
     pytest.importorskip("confluent_kafka")
-    up = millrace("kafka", "up", **bare_machine)
+    up = millstream("kafka", "up", **bare_machine)
     assert up.returncode == 0, up.stdout + up.stderr
     assert "Java with Maven: no Java found" in up.stdout
     assert "Docker Compose: no `docker` found" in up.stdout
     assert "for a first look only" in up.stdout
-    address = _address(millrace)
+    address = _address(millstream)
 
     asyncio.run(_produce(address, "t", b"one"))
     assert [value for value, _ in asyncio.run(_consume(address, "t", group="g"))] == [b"one"]
 
     last = _process(home)
-    assert "in memory and is gone" in millrace("kafka", "down").stdout
+    assert "in memory and is gone" in millstream("kafka", "down").stdout
     assert not process.lives(*last)
 
 
 def test_limits_of_the_mock_cluster_are_what_its_notice_says(
-    millrace: Command, bare_machine: dict[str, str]
+    millstream: Command, bare_machine: dict[str, str]
 ) -> None:
     pytest.importorskip("confluent_kafka")
-    millrace("kafka", "up", **bare_machine)
+    millstream("kafka", "up", **bare_machine)
 
     async def look(bootstrap: str) -> None:
         async with AIOKafkaProducer(bootstrap_servers=bootstrap, max_request_size=2_000_000) as producer:
@@ -214,21 +214,21 @@ def test_limits_of_the_mock_cluster_are_what_its_notice_says(
             assert 2 <= (await consumer.beginning_offsets([partition]))[partition] <= 4
             assert await consumer.offsets_for_times({partition: 0}) == {partition: None}
 
-    asyncio.run(look(_address(millrace)))
+    asyncio.run(look(_address(millstream)))
     with pytest.raises(AttributeError):  # aiokafka looks for a controller, and there is none
-        asyncio.run(_create(_address(millrace), "other"))
+        asyncio.run(_create(_address(millstream), "other"))
 
 
-def test_mock_cluster_cannot_be_given_a_port(millrace: Command, bare_machine: dict[str, str]) -> None:
+def test_mock_cluster_cannot_be_given_a_port(millstream: Command, bare_machine: dict[str, str]) -> None:
     pytest.importorskip("confluent_kafka")
-    done = millrace("kafka", "up", "--port", "21000", **bare_machine)
+    done = millstream("kafka", "up", "--port", "21000", **bare_machine)
 
     assert done.returncode == 1
     assert "leave --port out" in done.stderr
 
 
 @pytest.mark.parametrize("command", [(), ("up",), ("down",), ("status",), ("wipe",)])
-def test_help_has_examples(millrace: Command, command: tuple[str, ...]) -> None:
-    done = millrace("kafka", *command, "--help")
+def test_help_has_examples(millstream: Command, command: tuple[str, ...]) -> None:
+    done = millstream("kafka", *command, "--help")
 
-    assert f"  millrace kafka {' '.join(command)}".rstrip() in done.stdout
+    assert f"  millstream kafka {' '.join(command)}".rstrip() in done.stdout

@@ -80,7 +80,7 @@ def wait_for(worker: Worker, path: str, status: int = 200) -> list[httpx.Respons
 
 
 def test_counters_are_the_truth(service: Service) -> None:
-    worker = service.worker(MILLRACE_AGENTS=AGENTS)
+    worker = service.worker(MILLSTREAM_AGENTS=AGENTS)
     for answer in wait_for(worker, "/startup")[:-1]:
         assert answer.status_code == 503
         assert answer.json().keys() == {"started", "joined", "tables", "references"}
@@ -91,11 +91,11 @@ def test_counters_are_the_truth(service: Service) -> None:
 
     before = scrape(service, worker)
     for topic in SOURCES:
-        assert before["millrace_events_total", topic] == 0
-        assert before["millrace_partitions", topic] == before["millrace_takeovers_total", topic] == 4
-        assert before["millrace_restoring_partitions", topic] == before["millrace_lag_events", topic] == 0
-    assert before["millrace_ready",] == 1
-    assert labelled(before, "millrace_dead_letters_total") == {}
+        assert before["millstream_events_total", topic] == 0
+        assert before["millstream_partitions", topic] == before["millstream_takeovers_total", topic] == 4
+        assert before["millstream_restoring_partitions", topic] == before["millstream_lag_events", topic] == 0
+    assert before["millstream_ready",] == 1
+    assert labelled(before, "millstream_dead_letters_total") == {}
 
     valid = bad = 0
     last = before
@@ -105,7 +105,7 @@ def test_counters_are_the_truth(service: Service) -> None:
         bad += sum(times for _, times in BAD.values())
         valid += len(made) - sum(times for _, times in BAD.values())
         during = scrape(service, worker)
-        assert during["millrace_events_total", "activity.raw"] <= valid
+        assert during["millstream_events_total", "activity.raw"] <= valid
         counters = [key for key in last if key[0].endswith(("_total", "_count", "_bucket"))]
         assert all(during[key] >= last[key] for key in counters)
         assert worker.get("/ready").status_code in (200, 503)
@@ -115,16 +115,16 @@ def test_counters_are_the_truth(service: Service) -> None:
     after = scrape(service, worker)
 
     duplicates = ROUNDS * len(range(0, EVENTS, 10))
-    assert after["millrace_events_total", "activity.raw"] == valid
-    assert labelled(after, "millrace_duplicate_events_total") == {"seen": duplicates}
-    assert labelled(after, "millrace_dead_letters_total") == {
+    assert after["millstream_events_total", "activity.raw"] == valid
+    assert labelled(after, "millstream_duplicate_events_total") == {"seen": duplicates}
+    assert labelled(after, "millstream_dead_letters_total") == {
         code: times * ROUNDS for code, (_, times) in BAD.items()
     }
-    assert after["millrace_events_total", "activity.enriched"] == valid - duplicates
+    assert after["millstream_events_total", "activity.enriched"] == valid - duplicates
     late = Counter(dict(record.headers)["table"].decode() for record in service.read("activity.late"))
     assert len(late) >= 2
-    assert labelled(after, "millrace_late_events_total") == late
-    sent = labelled(after, "millrace_outputs_total")
+    assert labelled(after, "millstream_late_events_total") == late
+    sent = labelled(after, "millstream_outputs_total")
     assert {
         "activity.enriched",
         "activity.dead-letters",
@@ -137,17 +137,17 @@ def test_counters_are_the_truth(service: Service) -> None:
         assert (topic, count) == (topic, len(records))
     assert sent["activity.dead-letters"] == bad
     for topic in SOURCES:
-        events = after["millrace_events_total", topic]
-        assert after["millrace_event_latency_seconds_count", topic] == events
-        assert after["millrace_event_latency_seconds_bucket", topic, "60.0"] == events
-        assert 0 < after["millrace_batch_duration_seconds_count", topic] <= events + bad
-        assert after["millrace_commit_duration_seconds_count", topic] > 0
-        assert after["millrace_lag_events", topic] == after["millrace_batch_retries_total", topic] == 0
-        assert after["millrace_state_keys", topic] > 0
-    assert after["millrace_state_memory_bytes", "activity.raw"] > 0
-    assert after["millrace_ready",] == 1
+        events = after["millstream_events_total", topic]
+        assert after["millstream_event_latency_seconds_count", topic] == events
+        assert after["millstream_event_latency_seconds_bucket", topic, "60.0"] == events
+        assert 0 < after["millstream_batch_duration_seconds_count", topic] <= events + bad
+        assert after["millstream_commit_duration_seconds_count", topic] > 0
+        assert after["millstream_lag_events", topic] == after["millstream_batch_retries_total", topic] == 0
+        assert after["millstream_state_keys", topic] > 0
+    assert after["millstream_state_memory_bytes", "activity.raw"] > 0
+    assert after["millstream_ready",] == 1
     assert after["process_resident_memory_bytes",] > 10_000_000
-    assert after["millrace_event_loop_lag_seconds_count",] > 0
+    assert after["millstream_event_loop_lag_seconds_count",] > 0
 
     _restored_elsewhere(service, worker)
 
@@ -156,16 +156,16 @@ def _restored_elsewhere(service: Service, first: Worker) -> None:
     """Have another worker take all over from the state logs, and see it say so."""
     assert first.stop() == 0
     service.workers.clear()
-    second = service.worker("1", MILLRACE_AGENTS=AGENTS)
+    second = service.worker("1", MILLSTREAM_AGENTS=AGENTS)
     answers = wait_for(second, "/startup")
     wait_for(second, "/ready")
     found = scrape(service, second)
     for topic in SOURCES:
-        assert found["millrace_takeovers_total", topic] == 4
-        assert found["millrace_takeover_duration_seconds_count", topic] == 4
-        assert found["millrace_restored_records_total", topic] > 0
-        assert found["millrace_events_total", topic] == 0
-    assert found["millrace_rebalances_total",] >= 1
+        assert found["millstream_takeovers_total", topic] == 4
+        assert found["millstream_takeover_duration_seconds_count", topic] == 4
+        assert found["millstream_restored_records_total", topic] > 0
+        assert found["millstream_events_total", topic] == 0
+    assert found["millstream_rebalances_total",] >= 1
     assert answers[-1].json() == {"started": True}
     tables = [answer.json()["tables"] for answer in answers[:-1]]
     for shown in tables:
@@ -181,10 +181,10 @@ def test_a_copy_says_how_far_it_is_behind(service: Service) -> None:
     while True:
         both = [scrape(service, worker) for worker in (first, second)]
         # Each has copies of the partitions that the other owns.
-        lags = [found.get(("millrace_standby_lag_records", "activity.raw")) for found in both]
-        owned = [found["millrace_partitions", "activity.raw"] for found in both]
+        lags = [found.get(("millstream_standby_lag_records", "activity.raw")) for found in both]
+        owned = [found["millstream_partitions", "activity.raw"] for found in both]
         if sum(owned) == 4 and lags == [0, 0]:
             break
         assert time.monotonic() < deadline, (owned, lags)
         time.sleep(0.2)
-    assert sum(found["millrace_events_total", "activity.raw"] for found in both) == 1000
+    assert sum(found["millstream_events_total", "activity.raw"] for found in both) == 1000

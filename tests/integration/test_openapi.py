@@ -117,7 +117,7 @@ class Fuzzer:
 
 
 def test_no_request_breaks_what_is_described(service: Service) -> None:
-    worker = service.worker(MILLRACE_AGENTS=AGENTS).wait_ready()
+    worker = service.worker(MILLSTREAM_AGENTS=AGENTS).wait_ready()
     fill(service)
     schema = schemathesis.openapi.from_dict(worker.get("/openapi.json").json())
     fuzzer = Fuzzer(worker, service.prefix)

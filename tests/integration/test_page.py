@@ -56,7 +56,7 @@ async def number(page: Browser, figure: str) -> float:
 @pytest.mark.timeout(600)
 def test_the_page(service: Service) -> None:
     SHOTS.mkdir(parents=True, exist_ok=True)
-    service.env["MILLRACE_AGENTS"] = AGENTS
+    service.env["MILLSTREAM_AGENTS"] = AGENTS
     workers = [service.worker("0").wait_ready()]
     workers += [service.worker(str(n)) for n in (1, 2)]
     with fed(service, 200):
@@ -167,7 +167,7 @@ async def _its_own_worker_dies(page: Browser, service: Service, own: Worker) -> 
     assert await page.run("document.body.classList.contains('stale')")
     assert (await page.run("document.title")).startswith("⚠")
     await page.screenshot(SHOTS / "error.png", 900)
-    again = service.worker("0", MILLRACE_WEB_PORT=str(own.port))
+    again = service.worker("0", MILLSTREAM_WEB_PORT=str(own.port))
     await page.wait(f"{GOOD} && {says('All well')}", 120)
     assert again.process.poll() is None
     await page.screenshot(SHOTS / "recovered.png", 900)

@@ -80,7 +80,7 @@ def test_bad_input_is_a_dead_letter_and_can_be_replayed(shared: Service, code: s
     assert headers(letter)["reason"] in shown
     if mended is None:  # a setting mends it
         assert service.workers.pop().stop() == 0
-        service.worker(MILLRACE_MAX_EVENT_BYTES="400000").wait_ready()
+        service.worker(MILLSTREAM_MAX_EVENT_BYTES="400000").wait_ready()
         service.command("dead-letters", "replay", "--code", code)
     else:
         file = service.folder / "mended.json"
@@ -287,19 +287,19 @@ def test_a_data_directory_is_for_one_worker(service: Service) -> None:
     second = service.worker("0")
     assert second.process.wait(30) == 1
     assert "is in use by another worker" in second.log.read_text()
-    assert "MILLRACE_WORKER" in second.log.read_text()
+    assert "MILLSTREAM_WORKER" in second.log.read_text()
 
 
 def test_a_worker_refuses_topics_that_are_not_as_declared(service: Service) -> None:
-    service.command("topics", MILLRACE_PARTITIONS="3")
+    service.command("topics", MILLSTREAM_PARTITIONS="3")
     worker = service.worker()
     assert worker.process.wait(30) == 1
-    assert "has 3 partitions, 4 are declared: set MILLRACE_PARTITIONS=3" in worker.log.read_text()
+    assert "has 3 partitions, 4 are declared: set MILLSTREAM_PARTITIONS=3" in worker.log.read_text()
     assert "Traceback" not in worker.log.read_text()
-    refused = service.command("topics", MILLRACE_PARTITIONS="3", MILLRACE_RETENTION="P1D", check=False)
+    refused = service.command("topics", MILLSTREAM_PARTITIONS="3", MILLSTREAM_RETENTION="P1D", check=False)
     assert refused.returncode == 1
     assert "retention.ms is 604800000, 86400000 is declared" in refused.stderr
-    assert "ok" in service.command("topics", MILLRACE_PARTITIONS="3").stdout
+    assert "ok" in service.command("topics", MILLSTREAM_PARTITIONS="3").stdout
 
 
 def test_a_worker_without_kafka_says_so(service: Service) -> None:
@@ -309,9 +309,9 @@ def test_a_worker_without_kafka_says_so(service: Service) -> None:
 
 
 def test_a_wrong_setting_says_so(service: Service) -> None:
-    done = service.command("topics", check=False, MILLRACE_PARTITIONS="many")
+    done = service.command("topics", check=False, MILLSTREAM_PARTITIONS="many")
     assert done.returncode == 1
-    assert "MILLRACE_PARTITIONS" in done.stderr
+    assert "MILLSTREAM_PARTITIONS" in done.stderr
     assert "many" in done.stderr
 
 

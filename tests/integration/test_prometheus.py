@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
 
 WITHIN = 200  # seconds in which all have fired
 WELL = "all-is-well"
-DOWN, NOBODY = "MillraceWorkerDown", "MillraceNoWorkers"
+DOWN, NOBODY = "MillstreamWorkerDown", "MillstreamNoWorkers"
 VALUES = re.compile(r"(?P<first>[\d.]+)(?P<step>[+-][\d.]+)?x\d+")
 BAD_EVERY = 20  # one of so many records is a dead letter
 
@@ -99,7 +99,7 @@ class Prometheus:
         config = {
             "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
             "rule_files": ["rules.yml"],
-            "scrape_configs": [{"job_name": "millrace", "static_configs": static}],
+            "scrape_configs": [{"job_name": "millstream", "static_configs": static}],
         }
         (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
         self.url = f"http://127.0.0.1:{free_port()}"
@@ -179,7 +179,7 @@ def test_each_alert_fires_once_and_none_when_all_is_well(service: Service, tmp_p
                     time.sleep(0.5)
 
             raw = service.topic("activity.raw")
-            look({(name, name) for name in FIRES if name != NOBODY} | {("MillraceDeadLetters", raw)})
+            look({(name, name) for name in FIRES if name != NOBODY} | {("MillstreamDeadLetters", raw)})
             while (NOBODY, "") not in alone.firing():
                 time.sleep(0.5)  # the test's own time-out ends this
             feed.stop()
@@ -188,20 +188,20 @@ def test_each_alert_fires_once_and_none_when_all_is_well(service: Service, tmp_p
             sent = [record.value for record in service.read("activity.raw")]
             bad = sent.count(b"{")
             deadline = time.monotonic() + 10
-            while prometheus.value(f'sum(millrace_events_total{{topic="{raw}"}})') < len(sent) - bad:
+            while prometheus.value(f'sum(millstream_events_total{{topic="{raw}"}})') < len(sent) - bad:
                 assert time.monotonic() < deadline, "Prometheus does not get what the worker counts"
                 time.sleep(0.5)
-            assert prometheus.value(f'sum(millrace_events_total{{topic="{raw}"}})') == len(sent) - bad
-            assert prometheus.value(f'sum(millrace_dead_letters_total{{topic="{raw}"}})') == bad
+            assert prometheus.value(f'sum(millstream_events_total{{topic="{raw}"}})') == len(sent) - bad
+            assert prometheus.value(f'sum(millstream_dead_letters_total{{topic="{raw}"}})') == bad
             assert names(worker) <= set(prometheus.ask("label/__name__/values"))
             worker.kill()
             service.workers.clear()
             look({(DOWN, "worker")})
     print("\n", {name: sorted(of) for name, of in fired.items()}, sep="", end="")
     # Each was of its own target, and of nobody else; the real worker's are of what was done to it.
-    done = {("MillraceDeadLetters", raw), (DOWN, "worker")}
+    done = {("MillstreamDeadLetters", raw), (DOWN, "worker")}
     # Its page counts have the time of their minute, which lasts a minute here, too.
-    minute = ("MillraceWatermarkStandsStill", service.topic("activity.page-counts"))
+    minute = ("MillstreamWatermarkStandsStill", service.topic("activity.page-counts"))
     # A target that does not answer within a second twice is down, and on a busy machine rightly told.
     slow = {(NOBODY, ""), *((DOWN, name) for name in targets)}
     others = {(name, one) for name, of in fired.items() for one in of if one != name}

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.data, pytest.mark.timeout(600)]
 FILES = {"retail": "retail_*.csv.gz", "access-log": "*access*.log.gz"}
 # A worker is killed so many seconds after it has got to work: before it can be done.
 KILLS = (0.01, 0.02, 0.03, 0.05, 0.08)
-SETTINGS = {"MILLRACE_AGENTS": "activity,page_totals,users,totals"}
+SETTINGS = {"MILLSTREAM_AGENTS": "activity,page_totals,users,totals"}
 RIGHT = {"activity.profiles": truth.profiles} | truth.FINAL
 TOTALS = ("activity.users-per-minute", "activity.sales-per-day", "activity.top-pages")
 # After all events of the files.
@@ -114,7 +114,7 @@ def feed(service: Service, path: Path, mapping: str) -> None:
 def test_live_is_replay(service: Service, data: Path, tmp_path: Path, mapping: str) -> None:
     path = one_of(data, FILES[mapping])
     out = tmp_path / "replayed"
-    settings = SETTINGS | {"MILLRACE_TOPIC_PREFIX": ""}
+    settings = SETTINGS | {"MILLSTREAM_TOPIC_PREFIX": ""}
     print(service.command("replay", "--as", mapping, "--out", str(out), str(path), **settings).stdout)
     service.worker(**SETTINGS).wait_ready()
     feed(service, path, mapping)

@@ -21,7 +21,7 @@ from tests.service import Service
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 
-SETTINGS = {"MILLRACE_AGENTS": "activity,page_totals,users,totals"}
+SETTINGS = {"MILLSTREAM_AGENTS": "activity,page_totals,users,totals"}
 START = 1_700_000_000
 RATE = 400
 ASKED = 100

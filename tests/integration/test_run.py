@@ -1,4 +1,4 @@
-"""`millrace run`: one command starts everything, Ctrl-C stops everything, the next run goes on."""
+"""`millstream run`: one command starts everything, Ctrl-C stops everything, the next run goes on."""
 
 import os
 import signal
@@ -19,12 +19,12 @@ pytestmark = pytest.mark.kafka
 
 
 class Run:
-    """One `millrace run` with a state folder of its own, in a process group as in a terminal."""
+    """One `millstream run` with a state folder of its own, in a process group as in a terminal."""
 
     def __init__(self, folder: Path, **settings: str) -> None:
-        self.port = int(settings.get("MILLRACE_WEB_PORT", free_port()))
+        self.port = int(settings.get("MILLSTREAM_WEB_PORT", free_port()))
         env = {k: v for k, v in os.environ.items() if k != "KAFKA_BOOTSTRAP_SERVERS"}
-        env |= {"MILLRACE_STATE_DIR": str(folder), "MILLRACE_WEB_PORT": str(self.port)} | settings
+        env |= {"MILLSTREAM_STATE_DIR": str(folder), "MILLSTREAM_WEB_PORT": str(self.port)} | settings
         self.log = folder.parent / f"run-{time.monotonic_ns()}.log"
         with self.log.open("wb") as out:
             self.process = subprocess.Popen(
@@ -73,7 +73,7 @@ def processes_of(folder: Path) -> list[str]:
 @pytest.fixture
 def folder(tmp_path: Path, kafka: str) -> Path:
     if os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
-        pytest.skip("an outside Kafka is used: `millrace run` is tested with its own")
+        pytest.skip("an outside Kafka is used: `millstream run` is tested with its own")
     return tmp_path / "state"
 
 
@@ -83,7 +83,7 @@ def test_run_starts_stops_and_goes_on(folder: Path) -> None:
     urls = [line.split()[0] for line in first.log.read_text().splitlines() if "http://" in line]
     assert urls[0] == f"http://127.0.0.1:{first.port}/"
     page = httpx.get(urls[0], headers={"Accept": "text/html"})
-    assert "<title>Millrace" in page.text
+    assert "<title>Millstream" in page.text
     before = first.applied()
     time.sleep(2)
     middle = first.applied()
@@ -101,9 +101,9 @@ def test_run_starts_stops_and_goes_on(folder: Path) -> None:
 def test_a_taken_port_is_said(folder: Path) -> None:
     first = Run(folder)
     first.wait_for("Ctrl-C stops everything")
-    second = Run(folder, MILLRACE_WEB_PORT=str(first.port), MILLRACE_WORKER="other")
+    second = Run(folder, MILLSTREAM_WEB_PORT=str(first.port), MILLSTREAM_WORKER="other")
     assert second.process.wait(60) == 1
     assert f"port {first.port} is taken" in second.log.read_text()
-    assert "MILLRACE_WEB_PORT" in second.log.read_text()
+    assert "MILLSTREAM_WEB_PORT" in second.log.read_text()
     assert first.get("/health")["status"] == "ok"
     assert first.stop() == 0

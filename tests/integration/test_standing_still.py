@@ -18,7 +18,7 @@ pytestmark = pytest.mark.kafka
 @pytest.fixture
 def faulty(kafka: str, tmp_path: Path) -> Iterator[Service]:
     with Service(kafka, tmp_path, app="tests.apps.faulty") as service:
-        service.env["MILLRACE_STALL_TIMEOUT"] = "PT5S"
+        service.env["MILLSTREAM_STALL_TIMEOUT"] = "PT5S"
         yield service
 
 
@@ -62,7 +62,7 @@ def test_agent_that_fails_outside_of_a_commit_gets_its_batch_again(faulty: Servi
 
 
 def test_sigterm_with_a_hanging_agent_ends_in_time(faulty: Service) -> None:
-    worker = faulty.worker(MILLRACE_STALL_TIMEOUT="PT1M").wait_ready()
+    worker = faulty.worker(MILLSTREAM_STALL_TIMEOUT="PT1M").wait_ready()
     faulty.send("faulty.raw", [order(n, "hang" if n == 5 else "") for n in range(10)])
     time.sleep(1)
     began = time.monotonic()
@@ -73,7 +73,7 @@ def test_sigterm_with_a_hanging_agent_ends_in_time(faulty: Service) -> None:
 
 
 def test_second_sigterm_ends_the_worker_at_once(faulty: Service) -> None:
-    worker = faulty.worker(MILLRACE_STALL_TIMEOUT="PT1M").wait_ready()
+    worker = faulty.worker(MILLSTREAM_STALL_TIMEOUT="PT1M").wait_ready()
     faulty.send("faulty.raw", [order(n, "hang" if n == 5 else "") for n in range(10)])
     time.sleep(1)
     worker.process.send_signal(signal.SIGTERM)

@@ -67,7 +67,7 @@ async def send(service: Service, value: bytes, headers: list[tuple[str, bytes]])
 
 def test_a_collector_gets_the_way_of_an_event(service: Service, collector: Collector) -> None:
     worker = service.worker(
-        MILLRACE_TRACES="true",
+        MILLSTREAM_TRACES="true",
         OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{collector.server_port}",
         OTEL_BSP_SCHEDULE_DELAY="200",
     ).wait_ready()

@@ -12,7 +12,7 @@ from app.metrics import METRICS, PROCESS
 from tests.alerts import FIRES, QUIET, RULES
 from tests.unit.promtool import promtool
 
-DASHBOARD = RULES.parents[1] / "grafana" / "millrace.json"
+DASHBOARD = RULES.parents[1] / "grafana" / "millstream.json"
 ALERTS = {
     rule["alert"]: rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]
 }
@@ -62,7 +62,7 @@ def test_each_alert_says_what_to_do(name: str) -> None:
 
 @pytest.mark.parametrize("path", [RULES, DASHBOARD], ids=lambda path: path.name)
 def test_they_name_declared_metrics_only(path: Path) -> None:
-    named = set(re.findall(r"\b(?:millrace|process)_[a-z_]+\b", path.read_text()))
+    named = set(re.findall(r"\b(?:millstream|process)_[a-z_]+\b", path.read_text()))
     assert len(named) > 10
     assert named <= DECLARED
 

@@ -67,8 +67,8 @@ def test_a_half_that_was_done_in_one_go_has_no_rate():
     ours, *_ = [replace(one, versions=str) for one in CONTESTANTS["activity"]]
     result = Result(1000, 200.0, 300.0, 0, 0, 2**20, [])
     text = report({ours: [result]}, Run(WORKLOADS["activity"], 1, "4.1.0", "a machine", "today"))
-    assert "  - Millrace: 200/s (300)" in text
-    assert "  - Millrace: in one go" in text
+    assert "  - Millstream: 200/s (300)" in text
+    assert "  - Millstream: in one go" in text
 
 
 @pytest.mark.parametrize(("rate", "above"), [(100.0, False), (99.0, True)])
@@ -87,7 +87,7 @@ def test_the_size_of_a_state_is_told_by_its_rows():
     ours, *_ = [replace(one, versions=str) for one in CONTESTANTS["tumbling"]]
     result = Result(1000, 200.0, 300.0, 200.0, 300.0, 2**20, [], Size(1000, 50_000, 120_000))
     text = report({ours: [result]}, Run(WORKLOADS["tumbling"], 1, "4.1.0", "a machine", "today"))
-    assert "  - Millrace: 50 and 120, 1,000 of them" in text
+    assert "  - Millstream: 50 and 120, 1,000 of them" in text
 
 
 def test_a_drain_ends_where_it_is_as_far_behind_the_work_as_at_its_beginning():

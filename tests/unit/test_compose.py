@@ -80,10 +80,10 @@ def test_every_kafka_listener_is_mapped_and_the_clients_ones_are_advertised(comp
 
     assert set(ports) == set(re.findall(r"(\w+):PLAINTEXT", env["KAFKA_LISTENER_SECURITY_PROTOCOL_MAP"]))
     assert env["KAFKA_ADVERTISED_LISTENERS"] == (
-        f"INSIDE://kafka:{ports['INSIDE']},OUTSIDE://127.0.0.1:${{MILLRACE_KAFKA_PORT:-9092}}"
+        f"INSIDE://kafka:{ports['INSIDE']},OUTSIDE://127.0.0.1:${{MILLSTREAM_KAFKA_PORT:-9092}}"
     )
     assert compose["services"]["kafka"]["ports"] == [
-        f"127.0.0.1:${{MILLRACE_KAFKA_PORT:-9092}}:{ports['OUTSIDE']}"
+        f"127.0.0.1:${{MILLSTREAM_KAFKA_PORT:-9092}}:{ports['OUTSIDE']}"
     ]
     assert (
         compose["services"]["worker"]["environment"]["KAFKA_BOOTSTRAP_SERVERS"] == f"kafka:{ports['INSIDE']}"
@@ -112,12 +112,12 @@ def test_workers_can_be_scaled(compose: Any) -> None:
     assert last - first >= 9
     assert inside == Settings.model_fields["web_port"].default
     # An anonymous volume: two workers on one data directory would be refused.
-    assert worker["volumes"] == ["/var/lib/millrace"]
+    assert worker["volumes"] == ["/var/lib/millstream"]
 
 
 def test_every_variable_is_one_of_the_settings(compose: Any) -> None:
-    known = {"KAFKA_BOOTSTRAP_SERVERS"} | {f"MILLRACE_{name.upper()}" for name in Settings.model_fields}
-    in_image = set(re.findall(r"MILLRACE_[A-Z_]+", DOCKERFILE))
+    known = {"KAFKA_BOOTSTRAP_SERVERS"} | {f"MILLSTREAM_{name.upper()}" for name in Settings.model_fields}
+    in_image = set(re.findall(r"MILLSTREAM_[A-Z_]+", DOCKERFILE))
 
     assert in_image | set(compose["services"]["worker"]["environment"]) <= known
 
@@ -127,17 +127,19 @@ def test_image_runs_a_worker_without_root() -> None:
 
     assert ("USER", "10001") in stage
     assert ("STOPSIGNAL", "SIGTERM") in stage
-    assert ("VOLUME", "/var/lib/millrace") in stage
+    assert ("VOLUME", "/var/lib/millstream") in stage
     assert stage[-1] == ("CMD", '["faust", "-A", "app", "worker", "-l", "info"]')
 
 
 def test_image_owns_its_volume_before_it_is_declared() -> None:
     names = [f"{name} {rest}" for name, rest in _last_stage()]
     (owned,) = (
-        i for i, line in enumerate(names) if "install -d -o millrace -g millrace /var/lib/millrace" in line
+        i
+        for i, line in enumerate(names)
+        if "install -d -o millstream -g millstream /var/lib/millstream" in line
     )
 
-    assert owned < names.index("VOLUME /var/lib/millrace")
+    assert owned < names.index("VOLUME /var/lib/millstream")
 
 
 def test_image_installs_only_what_is_pinned() -> None:

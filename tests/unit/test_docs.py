@@ -17,10 +17,10 @@ EVENTS = (ROOT / "docs" / "events.md").read_text()
 
 def test_readme_has_every_setting() -> None:
     names = {
-        str(field.validation_alias or f"MILLRACE_{name.upper()}")
+        str(field.validation_alias or f"MILLSTREAM_{name.upper()}")
         for name, field in Settings.model_fields.items()
     }
-    assert set(re.findall(r"`((?:MILLRACE|KAFKA)_[A-Z_]+)`", README)) == names
+    assert set(re.findall(r"`((?:MILLSTREAM|KAFKA)_[A-Z_]+)`", README)) == names
 
 
 def test_docs_have_every_code_and_field() -> None:

@@ -195,10 +195,10 @@ async def test_what_is_wrong_with_a_token(start: Start) -> None:
     async def challenge(raw: bytes) -> str:
         return (await server.send(raw)).headers["WWW-Authenticate"]
 
-    assert await challenge(request()) == 'Bearer realm="millrace"'
-    assert await challenge(request(token="x")) == 'Bearer realm="millrace", error="invalid_token"'
+    assert await challenge(request()) == 'Bearer realm="millstream"'
+    assert await challenge(request(token="x")) == 'Bearer realm="millstream", error="invalid_token"'
     assert await challenge(request(token=READER, method="POST")) == (
-        'Bearer realm="millrace", error="insufficient_scope", scope="operate"'
+        'Bearer realm="millstream", error="insufficient_scope", scope="operate"'
     )
 
 

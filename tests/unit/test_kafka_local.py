@@ -71,7 +71,7 @@ def test_address_of_an_outside_kafka_is_taken_as_it_is(settings: Settings) -> No
 
 def test_no_kafka_says_what_to_do(settings: Settings) -> None:
     with pytest.raises(
-        kafka.KafkaUnavailable, match="run `millrace kafka up`, or set KAFKA_BOOTSTRAP_SERVERS"
+        kafka.KafkaUnavailable, match="run `millstream kafka up`, or set KAFKA_BOOTSTRAP_SERVERS"
     ):
         kafka.bootstrap(settings)
     assert kafka.status(settings) is None
@@ -204,7 +204,7 @@ def test_two_processes_download_once(fake: Fake) -> None:
 def test_relative_cache_folder_is_ignored(monkeypatch: pytest.MonkeyPatch, fake: Fake) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "here")
 
-    assert jars.cache() == Path.home() / ".cache/millrace" / f"kafka-{jars.VERSION}"
+    assert jars.cache() == Path.home() / ".cache/millstream" / f"kafka-{jars.VERSION}"
 
 
 def test_pom_asks_for_the_version_that_the_code_names() -> None:
@@ -278,7 +278,7 @@ def test_state_folder_that_cannot_be_made(settings: Settings, tmp_path: Path) ->
     (tmp_path / "file").touch()
     below_a_file = settings.model_copy(update={"state_dir": tmp_path / "file/state"})
 
-    with pytest.raises(kafka.KafkaUnavailable, match=r"cannot write to .* set MILLRACE_STATE_DIR"):
+    with pytest.raises(kafka.KafkaUnavailable, match=r"cannot write to .* set MILLSTREAM_STATE_DIR"):
         kafka.up(below_a_file)
     assert kafka.status(below_a_file) is None
 
@@ -292,7 +292,7 @@ pid = pathlib.Path(__file__).with_name("kafka.pid")
 with open(__file__ + ".runs", "a") as runs:
     print(*(word for word in sys.argv[1:] if "/" not in word), file=runs)
 if "up" in sys.argv:
-    server = [sys.executable, __file__ + ".server", os.environ["MILLRACE_KAFKA_PORT"]]
+    server = [sys.executable, __file__ + ".server", os.environ["MILLSTREAM_KAFKA_PORT"]]
     pid.write_text(str(subprocess.Popen(server, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).pid))
 elif "ps" in sys.argv and pid.exists():
     print("container")

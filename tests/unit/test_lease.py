@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from app.engine.peers import now
-from tests.hazards.consumers import T, millrace
+from tests.hazards.consumers import T, millstream
 
 OTHER = TP("ordinary", 0)
 
@@ -43,7 +43,7 @@ class Coordinator:
 
 async def started() -> tuple[Any, Coordinator, Any]:
     """Return lease, coordinator and thread of a worker that has not sent a heartbeat yet."""
-    consuming = millrace(0)
+    consuming = millstream(0)
     thread, coordinator = consuming.consumer._thread, Coordinator()
 
     async def start() -> None:
@@ -112,6 +112,6 @@ async def test_an_assignment_is_followed_by_a_heartbeat_at_once(code: int) -> No
     await thread.on_partitions_assigned({T, OTHER}, 7)
     await thread._beating
     assert (lease.holds, assigned) == (code == 0, [({T, OTHER}, 7)])
-    assert paused == [T]  # these Millrace fetches itself
+    assert paused == [T]  # these Millstream fetches itself
     # What the answer means, the coordinator finds out by itself: it may have joined again by now.
     assert not coordinator._rejoin_needed_fut.done()

@@ -59,34 +59,38 @@ def event(event_id: str, at: float = START, **fields: Any) -> dict[str, Any]:
 
 def test_events_are_counted_once(driver: Driver) -> None:
     before = scrape(driver)
-    assert before["millrace_events_total", "activity.raw"] == 0
-    assert before["millrace_dead_letters_total", "activity.raw", "not-json"] == 0
-    assert before["millrace_duplicate_events_total", "activity.raw", "seen"] == 0
-    assert before["millrace_late_events_total", "activity.enriched", "sessions"] == 0
+    assert before["millstream_events_total", "activity.raw"] == 0
+    assert before["millstream_dead_letters_total", "activity.raw", "not-json"] == 0
+    assert before["millstream_duplicate_events_total", "activity.raw", "seen"] == 0
+    assert before["millstream_late_events_total", "activity.enriched", "sessions"] == 0
     for one in ("e1", "e2", "e1"):
         driver.send("activity.raw", event(one, action="view", page="/a"))
     driver.send("activity.raw", b"{", key="u")
     driver.send("activity.raw", event("e3", START + 86_000))
     driver.send("activity.raw", event("e4", START))
     found = scrape(driver)
-    assert found["millrace_events_total", "activity.raw"] == 5
-    assert found["millrace_events_total", "activity.enriched"] == 4
-    assert found["millrace_duplicate_events_total", "activity.raw", "seen"] == 1
-    assert found["millrace_dead_letters_total", "activity.raw", "not-json"] == 1
-    assert found["millrace_outputs_total", "activity.enriched"] == len(driver.read("activity.enriched")) == 4
-    assert found["millrace_outputs_total", "activity.page-counts"] == len(driver.read("activity.page-counts"))
-    assert found["millrace_outputs_total", "activity.dead-letters"] == 1
-    assert found["millrace_event_latency_seconds_count", "activity.raw"] == 5
-    assert found["millrace_event_latency_seconds_bucket", "activity.raw", "0.01"] == 5
-    assert found["millrace_batch_duration_seconds_count", "activity.raw"] == 6
-    assert found["millrace_commit_duration_seconds_count", "activity.raw"] >= 6
-    assert found["millrace_lag_events", "activity.raw", "0"] == 0
-    assert found["millrace_takeovers_total", "activity.raw"] == 1
-    assert found["millrace_partitions", "activity.raw"] == 1
-    assert found["millrace_restoring_partitions", "activity.raw"] == 0
-    assert found["millrace_state_keys", "activity.raw"] > 0
-    assert found["millrace_watermark_delay_seconds", "activity.raw", "0"] == START + 1 - (START + 86_000)
-    assert found["millrace_commit_waiting_seconds", "activity.raw"] == 0
+    assert found["millstream_events_total", "activity.raw"] == 5
+    assert found["millstream_events_total", "activity.enriched"] == 4
+    assert found["millstream_duplicate_events_total", "activity.raw", "seen"] == 1
+    assert found["millstream_dead_letters_total", "activity.raw", "not-json"] == 1
+    assert (
+        found["millstream_outputs_total", "activity.enriched"] == len(driver.read("activity.enriched")) == 4
+    )
+    assert found["millstream_outputs_total", "activity.page-counts"] == len(
+        driver.read("activity.page-counts")
+    )
+    assert found["millstream_outputs_total", "activity.dead-letters"] == 1
+    assert found["millstream_event_latency_seconds_count", "activity.raw"] == 5
+    assert found["millstream_event_latency_seconds_bucket", "activity.raw", "0.01"] == 5
+    assert found["millstream_batch_duration_seconds_count", "activity.raw"] == 6
+    assert found["millstream_commit_duration_seconds_count", "activity.raw"] >= 6
+    assert found["millstream_lag_events", "activity.raw", "0"] == 0
+    assert found["millstream_takeovers_total", "activity.raw"] == 1
+    assert found["millstream_partitions", "activity.raw"] == 1
+    assert found["millstream_restoring_partitions", "activity.raw"] == 0
+    assert found["millstream_state_keys", "activity.raw"] > 0
+    assert found["millstream_watermark_delay_seconds", "activity.raw", "0"] == START + 1 - (START + 86_000)
+    assert found["millstream_commit_waiting_seconds", "activity.raw"] == 0
 
 
 def test_late_events_are_those_of_the_topic(driver: Driver) -> None:
@@ -95,7 +99,7 @@ def test_late_events_are_those_of_the_topic(driver: Driver) -> None:
         driver.send("activity.raw", event(f"late-{n}", START + n, action="view", page="/a"))
     found = scrape(driver)
     told = [one.headers["table"].decode() for one in driver.read("activity.late")]
-    shown = {name[-1]: n for name, n in found.items() if name[0] == "millrace_late_events_total"}
+    shown = {name[-1]: n for name, n in found.items() if name[0] == "millstream_late_events_total"}
     assert {table: n for table, n in shown.items() if n} == {table: told.count(table) for table in set(told)}
     assert len(set(told)) >= 3
 
@@ -111,15 +115,15 @@ def test_what_is_computed_again_counts_once(driver: Driver) -> None:
     log.append = fail  # type: ignore[method-assign] # to fail once
     driver.send("activity.raw", event("e1"))
     found = scrape(driver)
-    assert found["millrace_batch_retries_total", "activity.raw"] == 1
-    assert found["millrace_events_total", "activity.raw"] == 1
-    assert found["millrace_outputs_total", "activity.enriched"] == 1
-    assert found["millrace_takeovers_total", "activity.raw"] == 1
+    assert found["millstream_batch_retries_total", "activity.raw"] == 1
+    assert found["millstream_events_total", "activity.raw"] == 1
+    assert found["millstream_outputs_total", "activity.enriched"] == 1
+    assert found["millstream_takeovers_total", "activity.raw"] == 1
     assert len(driver.read("activity.enriched")) == 2  # the first was sent, and its commit failed
 
 
 def test_figures_of_the_main_job(driver: Driver) -> None:
-    assert ("millrace_active_users",) not in scrape(driver)
+    assert ("millstream_active_users",) not in scrape(driver)
     day = START // 86_400 * 86_400
     for n, country in enumerate(["FR", "FR", "GB"]):
         sale = {"user_id": f"u{n}", "action": "purchase", "amount": 2.5, "country": country}
@@ -127,9 +131,9 @@ def test_figures_of_the_main_job(driver: Driver) -> None:
     driver.send("activity.raw", event("back", day + 7210, action="refund", amount=-1.0, country="FR"))
     driver.send("activity.raw", event("later", day + 7260, user_id="u9"))
     found = scrape(driver)
-    assert found["millrace_active_users",] == 4
-    assert found["millrace_day_purchases",] == 3
-    assert found["millrace_day_sales_amount",] == 6.5
+    assert found["millstream_active_users",] == 4
+    assert found["millstream_day_purchases",] == 3
+    assert found["millstream_day_sales_amount",] == 6.5
 
 
 def test_all_that_is_shown_is_declared_and_documented(driver: Driver) -> None:
@@ -140,11 +144,11 @@ def test_all_that_is_shown_is_declared_and_documented(driver: Driver) -> None:
     assert shown <= declared
     unseen = {metric.name for metric in METRICS if not metric.series <= shown}
     assert unseen == {
-        "millrace_restore_left_records",
-        "millrace_restore_left_seconds",
-        "millrace_standby_lag_records",
-        "millrace_reference_keys",
-        "millrace_active_users",
+        "millstream_restore_left_records",
+        "millstream_restore_left_seconds",
+        "millstream_standby_lag_records",
+        "millstream_reference_keys",
+        "millstream_active_users",
     }
     assert PROCESS.keys() <= shown
     for metric in METRICS:
@@ -161,7 +165,7 @@ def test_prometheus_likes_what_is_shown(driver: Driver) -> None:
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
 def test_names_are_as_prometheus_wants_them(metric: Any) -> None:
-    assert re.fullmatch(r"millrace_[a-z_]+", metric.name)
+    assert re.fullmatch(r"millstream_[a-z_]+", metric.name)
     assert metric.name.endswith("_total") == (metric.kind == "counter")
     assert metric.kind != "histogram" or metric.name.endswith("_seconds")
     assert bool(metric.bounds) == (metric.kind == "histogram")
@@ -181,16 +185,16 @@ def test_a_restore_is_shown(driver: Driver) -> None:
     progress.start, progress.next, progress.end = 0, 25, 100
     found = scrape(driver)
     topic = partition.source.topic
-    assert found["millrace_restoring_partitions", topic] == 1
-    assert found["millrace_restore_left_records", topic, "0"] == 75
-    assert found["millrace_restore_left_seconds", topic, "0"] > 0
-    assert ("millrace_lag_events", topic, "0") not in found
+    assert found["millstream_restoring_partitions", topic] == 1
+    assert found["millstream_restore_left_records", topic, "0"] == 75
+    assert found["millstream_restore_left_seconds", topic, "0"] > 0
+    assert ("millstream_lag_events", topic, "0") not in found
 
 
 def test_no_disk_yet_is_no_error(driver: Driver, tmp_path: Path) -> None:
-    assert ("millrace_disk_free_bytes",) not in scrape(driver, tmp_path / "none")
+    assert ("millstream_disk_free_bytes",) not in scrape(driver, tmp_path / "none")
     found = scrape(driver, tmp_path)
-    assert 0 < found["millrace_disk_free_bytes",] <= found["millrace_disk_size_bytes",]
+    assert 0 < found["millstream_disk_free_bytes",] <= found["millstream_disk_size_bytes",]
 
 
 def test_a_histogram_counts_what_is_at_a_bound_as_below_it() -> None:

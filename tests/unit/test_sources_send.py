@@ -163,7 +163,7 @@ async def test_what_came_before_an_error_of_the_source_arrives(mock: Mock, topic
 
 
 async def test_an_unknown_topic_says_what_to_run(mock: Mock) -> None:
-    with pytest.raises(SendError, match="topic nowhere does not exist: run `millrace topics`"):
+    with pytest.raises(SendError, match="topic nowhere does not exist: run `millstream topics`"):
         await send([], bootstrap=mock.address, topic="nowhere")
 
 

@@ -167,12 +167,12 @@ async def test_without_an_authority_certificates_say_nothing(folder: Path) -> No
     [
         (
             {"tls_cert": "none.pem"},
-            "MILLRACE_TLS_CERT=none.pem and MILLRACE_TLS_KEY=server.key: No such file",
+            "MILLSTREAM_TLS_CERT=none.pem and MILLSTREAM_TLS_KEY=server.key: No such file",
         ),
-        ({"tls_key": "worker.key"}, "MILLRACE_TLS_KEY=worker.key: .*MISMATCH"),
-        ({"tls_key": "tokens"}, "MILLRACE_TLS_KEY=tokens: "),
-        ({"tls_ca": "tokens"}, "MILLRACE_TLS_CA=tokens: "),
-        ({"tls_ca": "none.pem"}, "MILLRACE_TLS_CA=none.pem: No such file"),
+        ({"tls_key": "worker.key"}, "MILLSTREAM_TLS_KEY=worker.key: .*MISMATCH"),
+        ({"tls_key": "tokens"}, "MILLSTREAM_TLS_KEY=tokens: "),
+        ({"tls_ca": "tokens"}, "MILLSTREAM_TLS_CA=tokens: "),
+        ({"tls_ca": "none.pem"}, "MILLSTREAM_TLS_CA=none.pem: No such file"),
     ],
 )
 def test_what_is_no_certificate(
@@ -210,7 +210,7 @@ async def test_the_views_are_behind_it(folder: Path, monkeypatch: pytest.MonkeyP
             found = [(await asker.get(path)).status_code for path in ("/", "/live", "/ready")]
             assert found == [200, 200, 503]
             answer = await asker.get("/", headers={"Authorization": f"Bearer {TOKEN}"})
-            assert (answer.status_code, answer.headers["Server"]) == (200, "millrace")
+            assert (answer.status_code, answer.headers["Server"]) == (200, "millstream")
     finally:
         await web.stop_server()
 
@@ -221,17 +221,17 @@ async def test_a_worker_that_cannot_guard_its_views_does_not_start(
 ) -> None:
     monkeypatch.setattr(app.conf, "web_port", free_port())
     for changed, said in (
-        ({"tokens": folder / "none"}, "MILLRACE_TOKENS"),
+        ({"tokens": folder / "none"}, "MILLSTREAM_TOKENS"),
         ({"tls_ca": folder / "none"}, "TLS_CA"),
     ):
         conf = settings(folder, **changed)
         monkeypatch.setattr("app.application.settings", lambda conf=conf: conf)
-        with pytest.raises(SystemExit, match=rf"millrace: .*{said}.*No such file"):
+        with pytest.raises(SystemExit, match=rf"millstream: .*{said}.*No such file"):
             await app.on_first_start()
 
 
 async def test_who_serves_no_views_needs_no_files() -> None:
-    missing = {f"MILLRACE_{name}": "/none" for name in ("TOKENS", "TLS_CERT", "TLS_KEY", "TLS_CA")}
+    missing = {f"MILLSTREAM_{name}": "/none" for name in ("TOKENS", "TLS_CERT", "TLS_KEY", "TLS_CA")}
     loaded = await asyncio.create_subprocess_exec(sys.executable, "-c", "import app.main", env=missing)
     assert await loaded.wait() == 0
 

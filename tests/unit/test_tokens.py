@@ -72,7 +72,9 @@ def test_each_trouble_is_told_once(file: Path, caplog: pytest.LogCaptureFixture)
         assert ask() == (True, True)
         file.unlink()
         assert ask() == (False, False)
-    told = [message.partition("(MILLRACE_TOKENS)")[2].partition(": wanted")[0] for message in caplog.messages]
+    told = [
+        message.partition("(MILLSTREAM_TOKENS)")[2].partition(": wanted")[0] for message in caplog.messages
+    ]
     assert told == [
         " cannot be read (No such file or directory): no token is let in",
         " cannot be read (it is no text): no token is let in",
@@ -109,7 +111,7 @@ def test_a_line_that_is_no_token(file: Path, bad: str) -> None:
 
 
 def test_a_worker_does_not_start_without_its_file(tmp_path: Path) -> None:
-    with pytest.raises(TokensError, match=r"none \(MILLRACE_TOKENS\) cannot be read \(No such file"):
+    with pytest.raises(TokensError, match=r"none \(MILLSTREAM_TOKENS\) cannot be read \(No such file"):
         Tokens(tmp_path / "none")
     with pytest.raises(TokensError, match=r"cannot be read \(Is a directory"):
         Tokens(tmp_path)

@@ -23,7 +23,7 @@ def exporter() -> InMemorySpanExporter:
 
 @pytest.fixture
 def driver(exporter: InMemorySpanExporter) -> Iterator[Driver]:
-    before, app.engine.tracer = app.engine.tracer, Spans("millrace", "0", SimpleSpanProcessor(exporter))
+    before, app.engine.tracer = app.engine.tracer, Spans("millstream", "0", SimpleSpanProcessor(exporter))
     try:
         with Driver(app) as made:
             yield made
@@ -50,7 +50,7 @@ def test_an_event_is_followed_through_the_agents(driver: Driver, exporter: InMem
     assert second.parent.span_id == first.context.span_id
     assert first.attributes is not None
     assert first.attributes["messaging.kafka.offset"] == 0
-    assert first.resource.attributes["service.name"] == "millrace"
+    assert first.resource.attributes["service.name"] == "millstream"
     for topic, span in (("activity.enriched", first), ("activity.page-totals", second)):
         (output,) = driver.read(topic)
         assert output.headers["traceparent"].decode() == f"00-{TRACE}-{span.context.span_id:016x}-01"

@@ -54,7 +54,7 @@ async function openLetter({ topic, partition, offset }) {
       shown({ code: one.code, reason: one.reason, "came from": one.origin, "lies at": `${topic}/${partition}/${offset}`, time: new Date(one.time * 1000).toISOString() }, ""),
       el("h3", {}, "Headers"), el("dl", {}, ...headers.flatMap((h) => [el("dt", {}, h.name), el("dd", {}, h.value)])),
       ...bytes("Key", key), ...bytes("Value", value),
-      el("p", {}, el("small", {}, `To send it again, mended: millrace dead-letters replay ${one.origin} --value mended.json`)));
+      el("p", {}, el("small", {}, `To send it again, mended: millstream dead-letters replay ${one.origin} --value mended.json`)));
   } catch (error) {
     body.replaceChildren(el("p", { class: "is-bad" }, reason(error)));
   }

@@ -22,7 +22,7 @@ async function poll() {
     state.overview = overview;
     state.failing = null;
     remember(overview);
-    $("service").textContent = overview.service === "millrace" ? "" : overview.service;
+    $("service").textContent = overview.service === "millstream" ? "" : overview.service;
     $("asked").textContent = `served by ${location.host}, ${time(Date.now() / 1000)}`;
   } catch (error) {
     state.failing = reason(error);

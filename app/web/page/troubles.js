@@ -62,7 +62,7 @@ export function drawState() {
   const title = levels.length ? (levels.length === 1 ? "One thing is wrong" : `${levels.length} things are wrong`)
     : overview ? `All well: ${workers} worker${workers === 1 ? "" : "s"} at work` : "Asking the workers…";
   if ($("state-title").textContent !== title) $("state-title").textContent = title; // said aloud when it changes
-  document.title = `${level === "good" || !level ? "" : "⚠ "}Millrace${overview ? ` – ${overview.service}` : ""}`;
+  document.title = `${level === "good" || !level ? "" : "⚠ "}Millstream${overview ? ` – ${overview.service}` : ""}`;
   const shown = [...troubles.values()].sort((a, b) => a.since - b.since)
     .map((one) => el("li", {}, el("b", {}, `since ${time(one.since)}`), ` ${one.text}`));
   if (!shown.length && wellSince && overview) shown.push(el("li", {}, `since ${time(wellSince)}${wellSince - history.time[0] < 5 ? ", when this page was opened" : ""}`));

@@ -30,9 +30,9 @@ public final class Main {
 
     private static Properties properties() {
         Properties properties = new Properties();
-        properties.put(StreamsConfig.APPLICATION_ID_CONFIG, env("MILLRACE_APP_ID"));
+        properties.put(StreamsConfig.APPLICATION_ID_CONFIG, env("MILLSTREAM_APP_ID"));
         properties.put(StreamsConfig.BOOTSTRAP_SERVERS_CONFIG, env("KAFKA_BOOTSTRAP_SERVERS"));
-        properties.put(StreamsConfig.STATE_DIR_CONFIG, env("MILLRACE_STATE_DIR"));
+        properties.put(StreamsConfig.STATE_DIR_CONFIG, env("MILLSTREAM_STATE_DIR"));
         properties.put(ConsumerConfig.AUTO_OFFSET_RESET_CONFIG, "earliest");
         // Changelogs of one broker; the default asks the broker for its own.
         properties.put(StreamsConfig.REPLICATION_FACTOR_CONFIG, 1);
@@ -60,7 +60,7 @@ public final class Main {
     }
 
     static String topic(String name) {
-        return env("MILLRACE_TOPIC_PREFIX") + name;
+        return env("MILLSTREAM_TOPIC_PREFIX") + name;
     }
 
     private Main() {}
