@@ -7,10 +7,7 @@ WORKDIR /src
 COPY requirements.lock ./
 RUN /venv/bin/pip install --require-hashes -r requirements.lock
 COPY pyproject.toml README.md ./
-COPY models ./models
-COPY tables ./tables
-COPY agents ./agents
-COPY app ./app
+COPY millstream ./millstream
 RUN /venv/bin/pip install --no-deps .
 
 
@@ -19,7 +16,13 @@ FROM python:3.11-slim
 RUN useradd --system --uid 10001 --no-create-home millstream \
     && install -d -o millstream -g millstream /var/lib/millstream
 COPY --from=build /venv /venv
+# The service. Its working directory is the volume, so it is found by PYTHONPATH.
+COPY models /service/models
+COPY app /service/app
+COPY tables /service/tables
+COPY agents /service/agents
 ENV PATH=/venv/bin:$PATH \
+    PYTHONPATH=/service \
     PYTHONUNBUFFERED=1 \
     MILLSTREAM_STATE_DIR=/var/lib/millstream \
     MILLSTREAM_WEB_HOST=0.0.0.0

@@ -4,10 +4,10 @@ BIN := .venv/bin
 SETUP := .venv/.ready
 PLOTS := .venv/.ready-bench
 LOCK := $(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml
-PATHS := app agents models tables tests bench
+PATHS := millstream app agents models tables tests bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint types format lock chaos soak bench bench-full bench-windows bench-state bench-latency bench-scale bench-growth bench-http bench-profile docs clean
+.PHONY: help setup components run test smoke check lint types format lock chaos soak bench bench-full bench-windows bench-state bench-latency bench-scale bench-growth bench-http bench-profile docs clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -22,18 +22,24 @@ $(SETUP): pyproject.toml requirements-dev.lock
 	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
+components: ## install what the tests use from Debian (Chromium, Prometheus, wrk)
+	@sh tests/components.sh
+
 run: $(SETUP) ## start Kafka, a worker and a source of events, until Ctrl-C
 	@$(BIN)/millstream run
 
 test: $(SETUP) lint types ## lint, types, and all tests that this machine can run
 	@$(BIN)/pytest
 
-check: test ## the same as CI
+smoke: $(SETUP) ## `make run` in a clean environment, and every curl of README.md (half a minute)
+	@$(BIN)/pytest tests/smoke
+
+check: test ## what CI runs after `make components`
 
 lint: $(SETUP) ## style, and a scan for what is not safe
 	@$(BIN)/ruff check $(PATHS)
 	@$(BIN)/ruff format --check $(PATHS)
-	@$(BIN)/bandit -q -c pyproject.toml -r app agents models tables
+	@$(BIN)/bandit -q -c pyproject.toml -r millstream app agents models tables
 
 types: $(SETUP) ## mypy, strict
 	@$(BIN)/mypy
@@ -43,7 +49,7 @@ format: $(SETUP) ## mend the style where it can be
 	@$(BIN)/ruff format $(PATHS)
 
 docs: $(SETUP) ## write docs/metrics.md
-	@$(BIN)/python -m app.metrics > docs/metrics.md
+	@$(BIN)/python -m app.document_metrics > docs/metrics.md
 
 lock: $(SETUP) ## pin the dependencies anew, with hashes
 	@$(LOCK) -o requirements.lock
@@ -52,7 +58,7 @@ lock: $(SETUP) ## pin the dependencies anew, with hashes
 	@$(LOCK) --extra dev --extra bench -c requirements-dev.lock -o requirements-bench.lock
 
 chaos: $(SETUP) ## every fault that the service must survive, one test each (half an hour)
-	@$(BIN)/pytest tests/chaos -s -m "not soak"
+	@$(BIN)/pytest tests/chaos tests/framework/chaos -s -m "not soak"
 
 soak: $(SETUP) ## ten minutes of steady load, with a rebalance a minute
 	@$(BIN)/pytest tests/chaos -s -m soak

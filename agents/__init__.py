@@ -1,1 +1,1 @@
-"""The agents: one a file, each from its source topic through rules to tables and topics."""
+"""The agents, one per file: each applies its rules to a source topic, and writes to tables and topics."""

@@ -2,27 +2,23 @@
 
 from functools import partial
 
-from agents.activity import MINUTE
-from app import topics
-from app.engine.batch import Batches, Out
-from app.panels import Bars, show
-from app.service import app, keep
+from app import app, topics
+from millstream import Batches, Commit
+from millstream.tables.windows import Window
+from millstream.web.panels import Bars
 from models.activity import PageCount, page_total
-from tables.aggregates import Count
-from tables.totals import TotalTable
-from tables.windows import Window
+from tables.page_totals import MINUTE
+from tables.page_totals import page_totals as totals
 
-totals = TotalTable("page-totals", size=MINUTE, value=Count("views"))
-keep(topics.activity_page_counts, totals, keyed=True)
-show(Bars("Top pages, last whole minute", totals, by="views", ago=MINUTE))
+app.add_panels(Bars("Top pages, last whole minute", totals, by="views", ago=MINUTE))
 
 
 @app.agent(topics.activity_page_counts)
 async def page_totals(batches: Batches[PageCount]) -> None:
-    """Add up the newest counts of a page's minute, one of each partition."""
+    """Add up the newest counts of a page's minute, one per partition."""
     async for batch in batches:
-        async with batch.commit() as out:
-            views = totals.open(out, changed=partial(send_page_total, out))
+        async with batch.commit() as commit:
+            views = totals.open(commit, changed=partial(send_page_total, commit))
             for count in batch:
                 views.put(
                     count.page,
@@ -33,7 +29,7 @@ async def page_totals(batches: Batches[PageCount]) -> None:
                 )
 
 
-def send_page_total(out: Out, window: Window) -> None:
-    """Tell the readers of `activity.page-totals` how far a page's minute has come."""
+def send_page_total(commit: Commit, window: Window) -> None:
+    """Update the views of a page's minute in `activity.page-totals`."""
     record = page_total(window.key, window.start, window.end, window.result["views"])
-    out.update(topics.activity_page_totals, key=window.key, value=record, of=(window.key, window.start))
+    commit.update(topics.activity_page_totals, key=window.key, value=record, of=(window.key, window.start))

@@ -1,15 +1,10 @@
-"""The Millstream service: settings, Kafka topics, the engine, web views and the command line.
+"""The example service: user activity and purchases. Its App, topics, file formats and generator."""
 
-`faust -A app worker` finds the Faust app here; it is built on first use, so that importing a part of
-this package (a command's help, the settings) stays cheap.
-"""
+import millstream
 
-from typing import Any
+# MILLSTREAM_AGENTS adds `users` and `totals`.
+app = millstream.App("millstream", agents=("activity", "page_totals"))
 
+from app import business_metrics, formats, generator, topics  # noqa: E402 (they need the App)
 
-def __getattr__(name: str) -> Any:
-    if name == "app":
-        from app.main import app  # noqa: PLC0415 (on first use, see above)
-
-        return app
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__all__ = ["app", "business_metrics", "formats", "generator", "topics"]

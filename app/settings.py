@@ -1,214 +1,26 @@
-"""All settings of the service, read from the environment.
+"""The settings of this service, in addition to the framework's; they have the same environment prefix."""
 
-Each is the upper-case name with the prefix `MILLSTREAM_`; Kafka's address is the usual
-`KAFKA_BOOTSTRAP_SERVERS`.
-"""
-
-import re
-import socket
 from datetime import timedelta
-from functools import cache
-from pathlib import Path
-from typing import Literal
 
-import click
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-AGENTS = Path(__file__).resolve().parents[1] / "agents"
-# As browsers write them.
-ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:\d+)?")
+from millstream.settings import read_settings
 
 
-class Settings(BaseSettings):
+class ServiceSettings(BaseSettings):
     """Settings with their units and defaults."""
 
     model_config = SettingsConfigDict(env_prefix="MILLSTREAM_", frozen=True)
 
-    kafka_bootstrap_servers: str | None = Field(
-        None,
-        validation_alias="KAFKA_BOOTSTRAP_SERVERS",
-        description="Comma-separated host:port of an outside Kafka; empty: the one of `millstream kafka up`.",
-    )
-    app_id: str = Field("millstream", description="Consumer group, and prefix of the state logs' names.")
-    topic_prefix: str = Field(
-        "", description="Put before the name of every topic, for a Kafka that is shared."
-    )
-    state_dir: Path = Field(
-        Path(".millstream"), description="Folder of the local Kafka and of workers' data."
-    )
-    worker: str = Field("0", pattern=r"^[A-Za-z0-9._-]+$", description="Name of this worker on its machine.")
-    log: Literal["text", "json"] = Field("text", description="Form of the workers' logs.")
-    traces: bool = Field(
-        False, description="Whether events whose headers ask for a trace are told to OpenTelemetry."
-    )
-    web_host: str = Field("127.0.0.1", description="Address that the web views listen on.")
-    web_port: int = Field(6066, ge=1, le=65535, description="Port of the web views.")
-    web_advertise: str | None = Field(
-        None,
-        pattern=r"^https?://[^/\s?#]+$",
-        description="URL of the web views for the group's other workers; empty: made of host and port.",
-    )
-    tokens: Path | None = Field(
-        None, description="File of the tokens that the views ask for; without it they ask for none."
-    )
-    rate_limit: float = Field(
-        0,
-        ge=0,
-        allow_inf_nan=False,
-        description="Requests a second of one client of the views; 0: any.",
-    )
-    cors_origins: str = Field(
-        "", description="Origins (https://host:port, with commas) whose pages may read the views."
-    )
-    tls_cert: Path | None = Field(
-        None, description="Certificate of the views, PEM, with its chain; without it no TLS."
-    )
-    tls_key: Path | None = Field(None, description="Its private key, PEM.")
-    tls_ca: Path | None = Field(
-        None,
-        description="Authority of the workers' certificates, PEM: whoever shows one of its certificates may "
-        "ask anything, without a token.",
-    )
-
-    partitions: int = Field(
-        4, ge=1, description="Partitions of every topic that `millstream topics` creates."
-    )
-    replication: int = Field(1, ge=1, description="Replicas of every topic; 3 in production.")
-    min_insync_replicas: int = Field(1, ge=1, description="Replicas that confirm a write; 2 in production.")
-    standbys: int = Field(
-        1, ge=0, description="Workers that keep a warm copy of each partition's state, beside its owner."
-    )
-    session_timeout: timedelta = Field(
-        timedelta(seconds=6),
-        ge=timedelta(seconds=1),
-        le=timedelta(minutes=5),
-        description="Time after which a silent worker is replaced; a restart within it moves nothing.",
-    )
-    restore_deadline: timedelta = Field(
-        timedelta(hours=1), gt=timedelta(0), description="Time that the restore of a partition may take."
-    )
-    stall_timeout: timedelta = Field(
-        timedelta(minutes=1),
-        ge=timedelta(seconds=2),
-        description="Time that work may stand still before the worker ends, to be started again.",
-    )
-    ready_lag: int = Field(
-        100_000, ge=0, description="Events that a partition may be behind with the worker ready."
-    )
-    retention: timedelta = Field(timedelta(days=7), description="Time that event topics keep their records.")
-
-    agents: str = Field(
-        "activity,page_totals",
-        description="Files of `agents/` that the workers of a group run, with commas.",
-    )
     dedup_ttl: timedelta = Field(
-        timedelta(minutes=10), gt=timedelta(0), description="Event time that an event_id is remembered for."
+        timedelta(minutes=10), gt=timedelta(0), description="Event time for which an event_id is kept."
     )
     grace: timedelta = Field(
         timedelta(minutes=5),
         ge=timedelta(0),
         description="Event time that sessions, minutes and days wait for events that come out of order.",
     )
-    dead_letter_run: int = Field(
-        10_000, ge=0, description="Dead letters in a row, in a partition, at which the worker stops; 0: none."
-    )
-    dead_letter_share: float = Field(
-        0.5, gt=0, le=1, description="Share of dead letters in 10,000 records at which it stops; 1: none."
-    )
-    max_event_bytes: int = Field(
-        262_144, ge=1, le=900_000, description="Size of a value above which it is a dead letter."
-    )
-    max_future: timedelta = Field(
-        timedelta(hours=24),
-        description="Event time ahead of Kafka's append time above which it is impossible.",
-    )
-
-    @field_validator("agents")
-    @classmethod
-    def _are_there(cls, names: str) -> str:
-        there = sorted(path.stem for path in AGENTS.glob("[a-z]*.py"))
-        if unknown := [name for name in names.split(",") if name not in there]:
-            raise ValueError(f"there is no agent {', '.join(unknown)!r}; there are: {','.join(there)}")
-        return names
-
-    @field_validator("tokens", "tls_cert", "tls_key", "tls_ca", mode="before")
-    @classmethod
-    def _is_a_file(cls, name: object) -> object:
-        if name == "":  # a variable that another was to fill: the views must not be open because of it
-            raise ValueError("name a file, or leave the variable out")
-        return name
-
-    @field_validator("cors_origins")
-    @classmethod
-    def _are_origins(cls, origins: str) -> str:
-        for origin in filter(None, origins.split(",")):
-            if not ORIGIN.fullmatch(origin):
-                raise ValueError(f"{origin!r} is no origin: https://host:port, in small letters")
-        return origins
-
-    @model_validator(mode="after")
-    def _has_certificate_and_key(self) -> "Settings":
-        if (self.tls_cert is None) != (self.tls_key is None) or (self.tls_ca and not self.tls_cert):
-            raise ValueError(
-                "MILLSTREAM_TLS_CERT and MILLSTREAM_TLS_KEY go together, MILLSTREAM_TLS_CA with both"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _can_be_confirmed(self) -> "Settings":
-        if self.min_insync_replicas > self.replication:
-            raise ValueError(
-                f"MILLSTREAM_MIN_INSYNC_REPLICAS={self.min_insync_replicas} is more than "
-                f"MILLSTREAM_REPLICATION={self.replication}: no write could be confirmed"
-            )
-        return self
-
-    def topic(self, name: str) -> str:
-        """Return the name that a topic has in Kafka."""
-        return f"{self.topic_prefix}{name}"
-
-    @property
-    def origins(self) -> frozenset[str]:
-        """Origins whose pages may read the views."""
-        return frozenset(filter(None, self.cors_origins.split(",")))
-
-    @property
-    def advertised(self) -> str:
-        """URL of the web views for the other workers."""
-        if self.web_advertise:
-            return self.web_advertise
-        host = socket.gethostname() if self.web_host in ("0.0.0.0", "::") else self.web_host  # noqa: S104 (not bound)
-        scheme = "https" if self.tls_cert else "http"
-        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.web_port}"
-
-    @property
-    def data_dir(self) -> Path:
-        """Folder of this worker's tables; one worker at a time may use it."""
-        return self.state_dir / "data" / f"{self.app_id}-{self.worker}"
 
 
-class SettingsError(click.ClickException):
-    """Settings in the environment that are not valid; both command lines print it as one message."""
-
-
-@cache
-def settings() -> Settings:
-    """Read the settings once.
-
-    Raises:
-        SettingsError: a variable has a value that is not allowed.
-    """
-    try:
-        return Settings()
-    except ValidationError as exc:
-        lines = [
-            f"  {_variable(str(e['loc'][0]))}={e['input']}: {e['msg']}" if e["loc"] else f"  {e['msg']}"
-            for e in exc.errors()
-        ]
-        raise SettingsError("settings in the environment are not valid:\n" + "\n".join(lines)) from None
-
-
-def _variable(name: str) -> str:
-    prefix = Settings.model_config["env_prefix"]
-    return (name if name.isupper() else f"{prefix}{name}").upper()
+settings = read_settings(ServiceSettings)

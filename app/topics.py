@@ -2,15 +2,15 @@
 
 from datetime import timedelta
 
-from app.service import output_topic, source_topic
+from app import app
 from models.activity import ActivityEvent, EnrichedActivity, PageCount, PageTotal
 from models.totals import Partial, SalesPerDay, TopPages, UsersPerMinute
 from models.users import ActivitySession, Conversion, Profile
 
-activity_raw = source_topic(
+activity_raw = app.source_topic(
     "activity.raw", ActivityEvent, key="user_id", dead_letters="activity.dead-letters"
 )
-activity_enriched = source_topic(
+activity_enriched = app.source_topic(
     "activity.enriched",
     EnrichedActivity,
     key="user_id",
@@ -20,10 +20,10 @@ activity_enriched = source_topic(
     copartitioned=True,
     limits=False,
 )
-activity_profiles = output_topic("activity.profiles", Profile, copartitioned=True)
-activity_sessions = output_topic("activity.sessions", ActivitySession, copartitioned=True)
-activity_conversions = output_topic("activity.conversions", Conversion, copartitioned=True)
-activity_partials = source_topic(
+activity_profiles = app.output_topic("activity.profiles", Profile, copartitioned=True)
+activity_sessions = app.output_topic("activity.sessions", ActivitySession, copartitioned=True)
+activity_conversions = app.output_topic("activity.conversions", Conversion, copartitioned=True)
+activity_partials = app.source_topic(
     "activity.partials",
     Partial,
     key="key",
@@ -33,10 +33,10 @@ activity_partials = source_topic(
     behind=activity_enriched,
     limits=False,
 )
-activity_users_per_minute = output_topic("activity.users-per-minute", UsersPerMinute, copartitioned=True)
-activity_sales_per_day = output_topic("activity.sales-per-day", SalesPerDay, copartitioned=True)
-activity_top_pages = output_topic("activity.top-pages", TopPages, copartitioned=True)
-activity_page_counts = source_topic(
+activity_users_per_minute = app.output_topic("activity.users-per-minute", UsersPerMinute, copartitioned=True)
+activity_sales_per_day = app.output_topic("activity.sales-per-day", SalesPerDay, copartitioned=True)
+activity_top_pages = app.output_topic("activity.top-pages", TopPages, copartitioned=True)
+activity_page_counts = app.source_topic(
     "activity.page-counts",
     PageCount,
     key="page",
@@ -44,4 +44,4 @@ activity_page_counts = source_topic(
     event_time="window_start",
     limits=False,
 )
-activity_page_totals = output_topic("activity.page-totals", PageTotal, copartitioned=True)
+activity_page_totals = app.output_topic("activity.page-totals", PageTotal, copartitioned=True)

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from app.kafka.jars import cache
-from app.kafka.state import locked
 from bench.worker import BenchError
+from millstream.kafka.local.jars import cache
+from millstream.kafka.local.state import locked
 
 PEERS = Path(__file__).with_name("peers")
 STREAMS = PEERS / "streams"

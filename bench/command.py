@@ -19,14 +19,14 @@ from pathlib import Path
 import click
 from aiokafka.errors import KafkaError
 
-from app.admin import TopicError
-from app.kafka import KafkaUnavailable
-from app.sources.batches import SendError
 from bench.contestants import MILLSTREAM_PACKAGES
 from bench.cores import stolen_seconds, yardstick
 from bench.expected import WORKLOAD
 from bench.kafka import kafka_of
 from bench.worker import BenchError
+from millstream.kafka.local import KafkaUnavailable
+from millstream.kafka.topics import TopicError
+from millstream.sources.batches import SendError
 
 RESULTS = Path(__file__).with_name("results")
 

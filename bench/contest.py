@@ -6,9 +6,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.kafka.net import choose_port
-from app.settings import Settings
-from app.sources.send import send
+from app.settings import ServiceSettings
 from bench.contestants import Contestant
 from bench.drain import Look, drain, gauges, settle
 from bench.lookups import write_lookups
@@ -16,6 +14,8 @@ from bench.size import Size, size_of
 from bench.topics import environment, topics
 from bench.worker import Worker
 from bench.workload import Workload
+from millstream.kafka.local.net import choose_port
+from millstream.sources.send import send
 
 # Bounds on what takes a million events some ten seconds.
 FILL_SECONDS = CHECK_SECONDS = 900
@@ -66,7 +66,7 @@ async def run(
     command = contestant.command()
     env = environment(kafka, prefix, folder) | {
         "MILLSTREAM_WEB_PORT": str(choose_port(None, None)),
-        "BENCH_DEDUP_SECONDS": f"{Settings.model_fields['dedup_ttl'].default.total_seconds():.0f}",
+        "BENCH_DEDUP_SECONDS": f"{ServiceSettings.model_fields['dedup_ttl'].default.total_seconds():.0f}",
         **write_lookups(folder),
         **contestant.env,
     }

@@ -10,9 +10,9 @@ from typing import NamedTuple
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
-from app.admin import partition_count
 from bench.worker import BenchError, Worker
 from bench.workload import Workload
+from millstream.kafka.topics import partition_count
 
 POLL_SECONDS = 0.1
 # Without any progress for so long there is no result; a start is within it.

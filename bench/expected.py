@@ -8,10 +8,10 @@ from itertools import islice
 import orjson
 from aiokafka.structs import ConsumerRecord
 
-from app.reading import records
-from app.sources import synthetic
-from app.sources.record import Record
+from app.generator import synthetic
 from bench.rules import parse, risk_level, window_start
+from millstream.kafka.reading import records
+from millstream.sources.record import Record
 from models.countries import region
 
 # 2026-01-01T00:00:00Z. With a rate of 1,000 events a second of event time, a million events are 17 minutes:

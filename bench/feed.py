@@ -10,8 +10,8 @@ from pathlib import Path
 
 import orjson
 
-from app.engine.producer import partition_for
 from bench.expected import Expected, events
+from millstream.kafka.partitioner import partition_for
 
 # Events that a sender reads at once: it takes far less than a millisecond, also where memory is slow.
 CHUNK = 100

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from app.kafka import down, up
-from app.kafka.launch import living
-from app.kafka.state import State, home_of
-from app.settings import Settings
 from bench.worker import BenchError
+from millstream.kafka.local import down, up
+from millstream.kafka.local.launch import living
+from millstream.kafka.local.state import State, home_of
+from millstream.settings import Settings
 
 # Those of Kafka's own scripts (bin/kafka-server-start.sh, bin/kafka-run-class.sh), as brokers in production
 # have them; ours are for a quick start. See ADR 16.

@@ -10,13 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from app.sources.send import send as send_all
 from bench.expected import Expected, events
 from bench.feed import Feed
 from bench.reader import Arrivals, read
 from bench.sender import LINGER_MS, Sent, send
 from bench.service import Drain, Service
 from bench.worker import BenchError
+from millstream.sources.send import send as send_all
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -20,23 +20,34 @@ STOP_SECONDS = 60
 
 # By what a frame, `function (file:line)`, contains. The innermost frame that belongs to a stage decides.
 STAGES = {
-    "fetch": ("engine/fetch", "aiokafka/consumer/", "zstd_decode"),
-    "decode": ("Decoder.many", "_seconds (models/record.py", "event_time (models/record.py"),
-    "sort out": ("engine/trouble.py", "engine/errors.py", "_Commit._decode", "Partition.begin"),
-    "deduplicate": ("tables/seen.py",),
+    "fetch": ("kafka/fetch.py", "engine/fetch", "aiokafka/consumer/", "zstd_decode"),
+    "decode": ("Decoder.many", "_seconds (millstream/serde/json.py", "event_time (millstream/records.py"),
+    "validate": (
+        "engine/error_handling.py",
+        "engine/error_policy.py",
+        "engine/decoding.py",
+        "Offering.begin",
+    ),
+    "deduplicate": ("millstream/tables/dedup.py",),
     "rules": ("agents/", "models/", "Batch.pick"),
     "windows and totals": ("tables/window", "tables/totals.py", "tables/aggregates.py"),
-    "encode": ("Out.send",),
+    "encode": ("Commit.send",),
     "append": (
-        "append (app/engine/producer.py",
+        "append (millstream/kafka/producer.py",
         "Outputs.records",
-        "_targets (app/engine/out.py",
-        "Out.dead_letter",
+        "Delivery._targets",
+        "Commit.dead_letter",
     ),
     "compress": ("zstd_encode",),
     "send": ("aiokafka/",),
-    "commit": ("tables/state.py", "tables/log.py", "engine/log.py", "Partition._commit", "Partition.stage"),
-    "RocksDB, called": ("tables/store.py",),
+    "commit": (
+        "millstream/state/state.py",
+        "millstream/state/log.py",
+        "millstream/state/kafka_log.py",
+        "engine/committing.py",
+        "Processing.stage",
+    ),
+    "RocksDB, called": ("millstream/state/store.py",),
 }
 BACKGROUND = "RocksDB, its own threads"
 REST = "Faust, asyncio, the rest"

@@ -12,16 +12,16 @@ import uvloop
 from aiokafka import AIOKafkaProducer
 from aiokafka.structs import TopicPartition
 
-from app.admin import TopicSpec, ensure
-from app.engine.log import KafkaLog
-from app.engine.worker import settle_memory
 from bench.command import machine
 from bench.kafka import kafka_of
-from tables.aggregates import Count
-from tables.log import FENCE, POSITION, Entry, Position, TooLargeError, entry
-from tables.state import State
-from tables.store import Store
-from tables.windows import WindowTable
+from millstream.engine.worker import settle_memory
+from millstream.kafka.topics import TopicSpec, ensure
+from millstream.state.kafka_log import KafkaLog
+from millstream.state.log import FENCE, POSITION, Entry, Position, entry
+from millstream.state.state import State
+from millstream.state.store import Store
+from millstream.tables.aggregates import Count
+from millstream.tables.windows import WindowTable
 
 COMMIT_ROWS = 2000
 PAGES = 5000
@@ -56,7 +56,7 @@ async def _measure(kafka: str, folder: Path, records: int, repeat: int) -> list[
     await producer.start()
     try:
         table = WindowTable("page-views", size=timedelta(minutes=1), value=Count())
-        log = KafkaLog(lambda: producer, kafka, partition, "", TooLargeError)
+        log = KafkaLog(lambda: producer, kafka, partition, "")
         await log.append([Entry(FENCE, b"", [])])
         for start in range(0, records, COMMIT_ROWS):
             rows = [

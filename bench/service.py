@@ -15,11 +15,11 @@ import httpx
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
-from app.kafka.net import choose_port
 from bench.contestants import MILLSTREAM
 from bench.drain import STALL_SECONDS
 from bench.topics import environment, topics
 from bench.worker import BenchError, Worker
+from millstream.kafka.local.net import choose_port
 
 LOOK_SECONDS = 0.2
 PARTITIONS = 4

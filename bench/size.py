@@ -5,7 +5,7 @@ from pathlib import Path
 
 from aiokafka.admin import AIOKafkaAdminClient
 
-from app.reading import records
+from millstream.kafka.reading import records
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from app.sources.record import Record
 from bench import expected
 from bench.windows import events as measures
 from bench.windows import expected as windows
 from bench.windows.lengths import GAP, GRACE, SIZE, STEP
 from bench.yahoo import events as ads
 from bench.yahoo import expected as yahoo
+from millstream.sources.record import Record
 
 
 class Expected(Protocol):
@@ -72,7 +72,7 @@ _made = expected.WORKLOAD
 
 ACTIVITY = Workload(
     name="activity",
-    app="app.main",
+    app="app",
     source="activity.raw",
     output="activity.enriched",
     others=("activity.page-counts", "activity.dead-letters"),

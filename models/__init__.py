@@ -1,1 +1,1 @@
-"""The Records, one family a file, with the rules that need nothing but a Record."""
+"""The Records, one family per file, with the rules that need only a Record."""

@@ -1,4 +1,4 @@
-"""User activity and purchases: the Records, and the rules that need nothing but an event."""
+"""User activity and purchases: the Records, and the rules that need only an event."""
 
 from typing import Annotated, Any, Literal
 
@@ -6,8 +6,8 @@ import faust
 import msgspec
 from msgspec import Meta
 
+from millstream.records import EventTime, twin
 from models.countries import region
-from models.record import EventTime, twin
 
 Id = Annotated[str, Meta(min_length=1, max_length=128)]
 Action = Literal["view", "click", "search", "login", "logout", "rating", "purchase", "refund"]
@@ -15,16 +15,16 @@ RiskLevel = Literal["low", "medium", "high"]
 
 
 class ActivityEvent(faust.Record):
-    """One thing that a user did.
+    """An action of a user.
 
     Attributes:
-        event_id: the same for every repeat of the event.
-        user_id: who did it; the key of the topic.
-        timestamp: when, in event time.
+        event_id: id of the event; the same for every repeat.
+        user_id: the user; the key of the topic.
+        timestamp: event time.
         amount: money in units of `currency`, negative for a refund.
         quantity: number of pieces, negative for a refund.
         country: ISO-3166 code or English name.
-        attributes: anything more, passed through.
+        attributes: further data, passed through.
     """
 
     event_id: Id
@@ -41,23 +41,23 @@ class ActivityEvent(faust.Record):
 
 
 class EnrichedActivity(ActivityEvent):
-    """An `ActivityEvent` seen for the first time, with what we know about it."""
+    """The first occurrence of an `ActivityEvent`, with additional facts."""
 
     risk_level: RiskLevel = "low"
     region: str | None = None
 
 
 class PageCount(faust.Record):
-    """Views of a page in one minute of event time, up to and with the event that is the record's origin.
+    """Views of a page in one minute of event time, up to and including the event that is the record's origin.
 
-    A page's events lie in several partitions: its total is the sum over `partition`, of each the newest.
+    A page's events are in several partitions: its total is the sum of the newest counts of all partitions.
 
     Attributes:
-        partition: the source partition that the views are from.
+        partition: the source partition of the views.
         window_start: first second of the minute, seconds since the epoch.
         window_end: first second after it.
-        version: grows with each change of the partition's windows; of two counts of a minute and partition
-            the one with the higher version is newer.
+        version: increases with each change of the partition's windows; of two counts of a minute and
+            partition, the one with the higher version is newer.
     """
 
     page: str
@@ -78,7 +78,7 @@ class PageTotal(faust.Record):
 
 
 class PageViews(faust.Record):
-    """How often a page was seen."""
+    """Number of views of a page."""
 
     page: str
     views: int
@@ -90,7 +90,7 @@ class SalesTotal(msgspec.Struct, array_like=True):
     Attributes:
         purchases: number of purchases.
         refunds: number of refunds.
-        micros: purchases less refunds, in millionths of the currency's unit: whole, hence exact.
+        micros: purchases less refunds, in millionths of the currency's unit: a whole number, so it is exact.
     """
 
     purchases: int = 0
@@ -99,7 +99,7 @@ class SalesTotal(msgspec.Struct, array_like=True):
 
 
 class SalesTotals:
-    """How purchases and refunds become a `SalesTotal`."""
+    """Aggregates purchases and refunds to a `SalesTotal`."""
 
     type = SalesTotal
 
@@ -135,14 +135,14 @@ _PageViews = twin(PageViews)
 
 
 def risk_level(amount: float | None) -> RiskLevel:
-    """Rate a sum of money: above 1000 high, above 500 medium."""
+    """Return the risk level of an amount: above 1000 high, above 500 medium."""
     if amount is None or amount <= 500:
         return "low"
     return "high" if amount > 1000 else "medium"
 
 
 def enriched(event: ActivityEvent) -> EnrichedActivity:
-    """Add risk level and region to an event."""
+    """Return the event with its risk level and region."""
     return _Enriched(
         event.event_id,
         event.user_id,
@@ -161,15 +161,15 @@ def enriched(event: ActivityEvent) -> EnrichedActivity:
 
 
 def page_count(page: str, start: int, end: int, *, partition: int, views: int, version: int) -> PageCount:
-    """Make the record of a window of the page views."""
+    """Return the record of a window of page views."""
     return _PageCount(page, partition, start, end, views, version)
 
 
 def page_total(page: str, start: int, end: int, views: int) -> PageTotal:
-    """Make the record of a window of the page views over all partitions."""
+    """Return the record of a window of page views over all partitions."""
     return _PageTotal(page, start, end, views)
 
 
 def page_views(top: list[dict[str, Any]]) -> list[PageViews]:
-    """Make the records of the pages seen most; `top` has items and weights."""
+    """Return the records of the most viewed pages; `top` has items and weights."""
     return [_PageViews(one["item"], one["weight"]) for one in top]

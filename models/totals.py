@@ -1,25 +1,26 @@
-"""Totals over all partitions: what a partition adds to them, and the Records that tell them."""
+"""Totals over all partitions: the partials of each partition, and the Records of the totals."""
 
 from typing import Any, Literal
 
 import faust
 
+from millstream.records import twin
 from models.activity import PageViews, SalesTotal, page_views
-from models.record import twin
 
 Total = Literal["users-per-minute", "sales-per-day", "top-pages"]
 
 
 class Partial(faust.Record):
-    """What the events of one partition add to a total.
+    """A partition's partial of a total.
 
     Attributes:
-        table: which total.
-        key: what is aggregated by; `ALL` where it is everything.
-        partition: the partition that the events are from.
+        table: the total.
+        key: the aggregation key; `ALL` for everything.
+        partition: the partition of the events.
         window_start: first second of the window, seconds since the epoch.
-        version: grows with each change; of two partials of a partition and window the higher one is newer.
-        users: number of users; each is in one partition only.
+        version: increases with each change; of two partials of a partition and window the higher one is
+            newer.
+        users: number of users; each user is in one partition only.
         sales: the sales.
         pages: views by page, and how much too small they may be.
     """
@@ -35,7 +36,7 @@ class Partial(faust.Record):
 
 
 class UsersPerMinute(faust.Record):
-    """How many users did something in a minute of event time; `final` is told once, the rest may change."""
+    """Number of active users in a minute of event time; `final` is emitted once, other records may change."""
 
     window_start: int
     window_end: int
@@ -60,10 +61,10 @@ class SalesPerDay(faust.Record):
 
 
 class TopPages(faust.Record):
-    """The pages that were seen most in five minutes of event time, told once.
+    """The most viewed pages in five minutes of event time; emitted once.
 
     Attributes:
-        pages: the most seen first, of equal ones by name.
+        pages: the most viewed first; pages with equal views are in name order.
         error: by how much the views may be too small; 0 unless there are very many pages.
     """
 
@@ -82,20 +83,20 @@ _TopPages = twin(TopPages)
 
 
 def partial(table: Total, key: str, start: int, *, partition: int, version: int, **value: Any) -> Partial:
-    """Make the record of what a partition adds to a total; `value` is the field of the total."""
+    """Return the record of a partition's partial; `value` is the total's field."""
     return _Partial(table, key, partition, start, version, **value)
 
 
 def users_per_minute(start: int, end: int, result: dict[str, Any], *, final: bool) -> UsersPerMinute:
-    """Make the record of a minute."""
+    """Return the record of a minute."""
     return _UsersPerMinute(start, end, result["users"], final)
 
 
 def sales_per_day(country: str, start: int, end: int, result: dict[str, Any], *, final: bool) -> SalesPerDay:
-    """Make the record of a country's day."""
+    """Return the record of a country's day."""
     return _SalesPerDay(country, start, end, **result, final=final)
 
 
 def top_pages(start: int, end: int, result: dict[str, Any]) -> TopPages:
-    """Make the record of five minutes."""
+    """Return the record of five minutes."""
     return _TopPages(start, end, page_views(result["pages"]), result["pages_error"])

@@ -1,22 +1,22 @@
-"""What is known of a user: the Records, and how they are made."""
+"""User data: the Records, and the functions that create them."""
 
 from typing import Any
 
 import faust
 import msgspec
 
+from millstream.records import twin
 from models.activity import Action, ActivityEvent, PageViews, page_views
-from models.record import twin
 
 
 class ActivitySession(faust.Record):
-    """What a user did between two silences, told once, when it is over.
+    """A user's session: the activity between two gaps, emitted once, when it has closed.
 
     Attributes:
         start: event time of the first event, seconds since the epoch.
-        end: event time of the last one.
+        end: event time of the last event.
         events: number of events.
-        views: number of pages seen.
+        views: number of page views.
         purchases: number of purchases.
         amount: purchases less refunds, in the currencies' units.
     """
@@ -31,9 +31,9 @@ class ActivitySession(faust.Record):
 
 
 class Conversion(faust.Record):
-    """A purchase, and a click of its user within the half hour before it.
+    """A purchase, and a click of its user in the half hour before it.
 
-    There is a record for each click before a purchase, and one without a click for a purchase without any.
+    There is a record for each click before a purchase, or one without a click if there was none.
 
     Attributes:
         purchase_id: the purchase's `event_id`.
@@ -41,7 +41,7 @@ class Conversion(faust.Record):
         amount: in the currency's units.
         click_id: the click's `event_id`.
         clicked: its event time, seconds since the epoch.
-        page: where it was.
+        page: the page of the click.
     """
 
     user_id: str
@@ -54,7 +54,7 @@ class Conversion(faust.Record):
 
 
 class Latest(faust.Record):
-    """One of the last things that a user did; `timestamp` in seconds since the epoch."""
+    """One of a user's latest actions; `timestamp` in seconds since the epoch."""
 
     action: Action
     timestamp: float
@@ -62,14 +62,14 @@ class Latest(faust.Record):
 
 
 class Profile(faust.Record):
-    """What a user did so far, and lately.
+    """A user's activity so far, and the latest actions.
 
     Attributes:
-        latest: the last ten things, the newest first.
-        pages: the five pages seen most.
-        pages_error: by how much their views may be too small; 0 for a user of at most a hundred pages.
+        latest: the last ten actions, newest first.
+        pages: the five most viewed pages.
+        pages_error: how much too small their views may be; 0 for a user with at most a hundred pages.
         events: number of events.
-        views: number of pages seen.
+        views: number of page views.
         purchases: number of purchases.
         amount: purchases less refunds, in the currencies' units.
     """
@@ -85,7 +85,7 @@ class Profile(faust.Record):
 
 
 class Click(msgspec.Struct, array_like=True):
-    """What is kept of a click; see `Conversion`."""
+    """The stored part of a click; see `Conversion`."""
 
     event_id: str
     clicked: float
@@ -93,7 +93,7 @@ class Click(msgspec.Struct, array_like=True):
 
 
 class Purchase(msgspec.Struct, array_like=True):
-    """What is kept of a purchase; see `Conversion`."""
+    """The stored part of a purchase; see `Conversion`."""
 
     event_id: str
     purchased: float
@@ -101,7 +101,7 @@ class Purchase(msgspec.Struct, array_like=True):
 
 
 class SessionTotal(msgspec.Struct, array_like=True):
-    """What is counted of a session; see `ActivitySession`, `micros` as in `SalesTotal`."""
+    """The aggregate of a session; see `ActivitySession`, `micros` as in `SalesTotal`."""
 
     events: int = 0
     views: int = 0
@@ -110,7 +110,7 @@ class SessionTotal(msgspec.Struct, array_like=True):
 
 
 class SessionTotals:
-    """How events become a `SessionTotal`."""
+    """Aggregates events to a `SessionTotal`."""
 
     type = SessionTotal
 
@@ -152,23 +152,23 @@ _Profile = twin(Profile)
 
 
 def activity_session(user_id: str, start: float, end: float, totals: dict[str, Any]) -> ActivitySession:
-    """Make the record of a session that is over; `totals` are its fields."""
+    """Return the record of a closed session; `totals` are its fields."""
     return _ActivitySession(user_id, start, end, **totals)
 
 
 def conversion(user_id: str, purchase: Purchase, click: Click | None = None) -> Conversion:
-    """Make the record of a purchase, and of a click before it."""
+    """Return the record of a purchase, and of a click before it."""
     bought = (user_id, purchase.event_id, purchase.purchased, purchase.amount)
     return _Conversion(*bought) if click is None else _Conversion(*bought, *msgspec.structs.astuple(click))
 
 
 def latest(event: ActivityEvent) -> Latest:
-    """Keep of an event what a profile shows."""
+    """Return the part of an event that a profile shows."""
     return _Latest(event.action, event.timestamp, event.page)
 
 
 def profile(user_id: str, result: dict[str, Any]) -> Profile:
-    """Make the record of a user; `result` has its fields."""
+    """Return the record of a user; `result` has its fields."""
     return _Profile(
         user_id,
         result["latest"],

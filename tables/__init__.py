@@ -1,1 +1,1 @@
-"""The state log, and the types of tables that live in it."""
+"""The tables of this service; each file has the tables of one agent."""

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from app.kafka import KafkaUnavailable, down, up
-from app.settings import Settings
-from tests.service import Service
+from millstream.kafka.local import KafkaUnavailable, down, up
+from millstream.settings import Settings
+from tests.framework.chaos import report
+from tests.framework.service import Service
 
 USED = pytest.StashKey[str]()
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -27,7 +28,11 @@ def pytest_report_header() -> str:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say which Kafka the tests have used."""
+    """Say what the chaos tests have found, and which Kafka the tests have used."""
+    if report.LINES:
+        terminalreporter.section("chaos")
+        for line in report.LINES:
+            terminalreporter.write_line(line)
     terminalreporter.write_line(f"kafka: {config.stash.get(USED, 'none was needed, or none could be had')}")
 
 
@@ -56,8 +61,8 @@ def kafka(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture
 def service(kafka: str, tmp_path: Path) -> Iterator[Service]:
-    """A service with topics, state and web port of its own; its workers end with the test."""
-    with Service(kafka, tmp_path) as started:
+    """The example with topics, state and web port of its own; its workers end with the test."""
+    with Service(kafka, tmp_path, "app", "activity.raw") as started:
         yield started
 
 

@@ -140,7 +140,7 @@ def top_pages(events: Iterable[Event], count: int = 10) -> list[dict[str, Any]]:
     ]
 
 
-# What is told once, by its topic.
+# What is sent once, by its topic.
 FINAL: dict[str, Callable[[Iterable[Event]], list[dict[str, Any]]]] = {
     "activity.sessions": sessions,
     "activity.conversions": conversions,
@@ -153,7 +153,7 @@ FINAL: dict[str, Callable[[Iterable[Event]], list[dict[str, Any]]]] = {
 def without_uncounted_pages(
     records: Iterable[dict[str, Any]], told: Iterable[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Leave out the pages of users who have seen more than are counted, as `told` says of them."""
+    """Leave out the pages of users who have seen more than are counted, according to `told`."""
     many = {one["user_id"] for one in told if one.get("pages_error")}
     return [
         {name: value for name, value in one.items() if not name.startswith("pages")}

@@ -6,8 +6,8 @@ import faust
 import uvloop
 from yarl import URL
 
-from app.kafka import bootstrap
-from app.settings import settings
+from millstream.kafka.local import bootstrap
+from millstream.settings import settings
 
 conf = settings()
 
@@ -15,7 +15,7 @@ conf = settings()
 asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 
 app = faust.App(
-    conf.app_id,
+    conf.app_id or "plain",
     broker=[URL(f"kafka://{address}") for address in bootstrap(conf).split(",")],
     store="rocksdb://",
     datadir=str(conf.state_dir),

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from datetime import timedelta
 from random import Random
 
-from app.sources.record import Record
 from bench.windows.lengths import GRACE
+from millstream.sources.record import Record
 
 START = 1_767_225_600  # 2026-01-01T00:00:00Z
 RATE = 1000

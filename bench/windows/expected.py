@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import orjson
 
-from app.engine.producer import partition_for
-from app.reading import records
-from app.settings import Settings
-from app.sources.record import Record
 from bench.windows.lengths import GAP, GRACE, SIZE, STEP
+from millstream.kafka.partitioner import partition_for
+from millstream.kafka.reading import records
+from millstream.settings import Settings
+from millstream.sources.record import Record
 
 PARTITIONS = Settings.model_fields["partitions"].default
 EMPTY = ("windows.dead-letters", "windows.late")

@@ -5,13 +5,11 @@ from typing import Any
 
 import faust
 
-from app.engine.batch import Batches, Out
-from app.service import app, keep, output_topic, source_topic
-from app.web import views
-from models.record import EventTime, twin
-from tables.aggregates import Count, Max, Min, Several, Sum
-from tables.sessions import Session, SessionTable
-from tables.windows import Window, WindowTable
+import millstream
+from millstream import Batches, Commit, EventTime, twin
+from millstream.tables.aggregates import Count, Max, Min, Several, Sum
+from millstream.tables.sessions import Session, SessionTable
+from millstream.tables.windows import Window, WindowTable
 
 
 class Measure(faust.Record):
@@ -36,31 +34,32 @@ class WindowResult(faust.Record):
 
 _WindowResult = twin(WindowResult)
 
-raw = source_topic(
+app = millstream.App("windows", agents=())
+raw = app.source_topic(
     "windows.raw", Measure, key="key", dead_letters="windows.dead-letters", late="windows.late"
 )
-results = output_topic("windows.results", WindowResult, copartitioned=True)
+results = app.output_topic("windows.results", WindowResult, copartitioned=True)
 
 FIGURES = Several(Count(), Sum(), Min(), Max())
 
 
 def run(table: WindowTable[Any, int] | SessionTable[Any, int]) -> None:
-    """Have an agent that puts each event into a table, and tells what closes."""
-    keep(raw, table)
+    """Declare an agent that puts each event into a table, and sends the windows that close."""
+    app.add_tables(raw, table)
 
     @app.agent(raw)
     async def windows(batches: Batches[Measure]) -> None:
         async for batch in batches:
-            async with batch.commit() as out:
-                figures = table.open(out, closed=partial(send_result, out))
+            async with batch.commit() as commit:
+                figures = table.open(commit, closed=partial(send_result, commit))
                 for event in batch:
                     figures.add(event.key, event.value, at=event.timestamp)
 
 
-def send_result(out: Out, window: Window | Session) -> None:
-    """Tell what a window has had."""
+def send_result(commit: Commit, window: Window | Session) -> None:
+    """Send the result of a window."""
     value = _WindowResult(window.key, window.start, window.end, **window.result)
-    out.send(results, key=window.key, value=value)
+    commit.send(results, key=window.key, value=value)
 
 
-__all__ = ["FIGURES", "app", "run", "views"]
+__all__ = ["FIGURES", "app", "run"]

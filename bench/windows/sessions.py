@@ -1,9 +1,9 @@
 """Sessions with Millstream: `faust -A bench.windows.sessions worker`."""
 
-from bench.windows.job import FIGURES, app, run, views
+from bench.windows.job import FIGURES, app, run
 from bench.windows.lengths import GAP, GRACE, KEEP
-from tables.sessions import SessionTable
+from millstream.tables.sessions import SessionTable
 
 run(SessionTable("figures", gap=GAP, value=FIGURES, grace=GRACE, keep=KEEP))
 
-__all__ = ["app", "views"]
+__all__ = ["app"]

@@ -6,15 +6,12 @@ from typing import Literal
 
 import faust
 
-from app.engine.batch import Batches, Out
-from app.service import app, keep, output_topic, source_topic
-from app.settings import settings
-from app.web import views
+import millstream
 from bench.yahoo.campaigns import CAMPAIGN_OF
-from models.record import EventTime, twin
-from tables.aggregates import Count
-from tables.seen import SeenTable
-from tables.windows import Window, WindowTable
+from millstream import Batches, Commit, EventTime, twin
+from millstream.tables.aggregates import Count
+from millstream.tables.dedup import DedupTable
+from millstream.tables.windows import Window, WindowTable
 
 
 class AdEvent(faust.Record):
@@ -42,31 +39,35 @@ class CampaignCount(faust.Record):
 
 _CampaignCount = twin(CampaignCount)
 
-raw = source_topic(
+# As the default of the example, which all contestants have.
+DEDUP_TTL = timedelta(minutes=10)
+
+app = millstream.App("ads", agents=())
+raw = app.source_topic(
     "ads.raw", AdEvent, key="user_id", dead_letters="ads.dead-letters", event_time="event_time"
 )
-counts = output_topic("ads.counts", CampaignCount)
-seen = SeenTable("seen", ttl=settings().dedup_ttl, event_time="event_time")
+counts = app.output_topic("ads.counts", CampaignCount)
+seen = DedupTable("seen", ttl=DEDUP_TTL, event_time="event_time")
 campaign_views = WindowTable("campaign-views", size=timedelta(seconds=10), value=Count("views"))
-keep(raw, seen, campaign_views)
+app.add_tables(raw, seen, campaign_views)
 
 
 @app.agent(raw)
 async def ads(batches: Batches[AdEvent]) -> None:
     """Count the views of each campaign."""
     async for batch in batches:
-        async with batch.commit() as out:
-            views = campaign_views.open(out, changed=partial(send_count, out))
-            for event in seen.open(out).first(batch):
+        async with batch.commit() as commit:
+            views = campaign_views.open(commit, changed=partial(send_count, commit))
+            for event in seen.open(commit).first(batch):
                 campaign = CAMPAIGN_OF.get(event.ad_id)
                 if event.event_type == "view" and campaign is not None:
                     views.add(campaign, 1, at=event.event_time)
 
 
-def send_count(out: Out, window: Window) -> None:
-    """Tell how far a campaign's ten seconds have come."""
-    value = _CampaignCount(window.key, out.partition, window.start, window.end, window.result["views"])
-    out.update(counts, key=window.key, value=value, of=(window.key, window.start))
+def send_count(commit: Commit, window: Window) -> None:
+    """Send the newest count of a campaign's ten seconds."""
+    value = _CampaignCount(window.key, commit.partition, window.start, window.end, window.result["views"])
+    commit.update(counts, key=window.key, value=value, of=(window.key, window.start))
 
 
-__all__ = ["app", "views"]
+__all__ = ["app"]

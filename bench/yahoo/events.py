@@ -7,8 +7,8 @@ from itertools import count as counter
 from itertools import islice
 from random import Random
 
-from app.sources.record import Record
 from bench.yahoo.campaigns import ADS, CAMPAIGNS, name
+from millstream.sources.record import Record
 
 START = 1_767_225_600  # 2026-01-01T00:00:00Z
 RATE = 1000

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from app.reading import records
-from app.sources.record import Record
 from bench.expected import newest_views
 from bench.yahoo.campaigns import CAMPAIGN_OF, WINDOW
+from millstream.kafka.reading import records
+from millstream.sources.record import Record
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The service, telling how many asyncio tasks it has, with small memtables.
+"""The example with small memtables, and a page that shows how many asyncio tasks it has.
 
 At the soak's rate a memtable of the usual size lasts for seven minutes: it is to be flushed and compacted as
 often as in a day.
@@ -8,8 +8,8 @@ import asyncio
 
 from faust.web import Request, Response, Web
 
-from app.main import app
-from tables import store
+from app import app
+from millstream.state import store
 
 store.WRITE_BUFFER = 1 << 18
 

@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from app.settings import Settings
-from app.sources import synthetic
-from app.sources.loading import Loading
-from app.sources.record import Record
+from app import app
+from app.generator import synthetic
+from millstream.records import Invalid
+from millstream.serde.json import Decoder
+from millstream.settings import Settings
+from millstream.sources.loading import Loading
+from millstream.sources.record import Record
 from models.activity import ActivityEvent
-from models.record import Decoder, Invalid
-from tests.chaos.report import Report
-from tests.chaos.tables import Tables
-from tests.service import Service
+from tests.framework.chaos.report import Report
+from tests.framework.chaos.tables import Tables
+from tests.framework.service import Service
 
 ASKED = 500
 START = 1_700_000_000.0
@@ -32,7 +34,7 @@ class Activity:
     Args:
         rate: records a second.
         file: what to load instead, as `millstream load` does.
-        mapping: what its lines are.
+        form: the format of its lines.
     """
 
     app = "app"
@@ -47,14 +49,14 @@ class Activity:
         rate: float = 3_000,
         seed: int = 1,
         file: Path | None = None,
-        mapping: str = "activity",
+        form: str = "activity",
     ) -> None:
-        self.rate, self.seed, self.file, self.mapping = rate, seed, file, mapping
+        self.rate, self.seed, self.file, self.form = rate, seed, file, form
         self.enough = False
 
     def records(self) -> Iterator[Record]:
         if self.file is not None:
-            return Loading((self.file,), self.mapping, None).records()
+            return loading(self.file, self.form).records()
         made_up = synthetic.events(
             self.seed,
             count=None,
@@ -111,13 +113,17 @@ class Activity:
             report.compare(country, [*found, micros], sales)
 
 
+def loading(file: Path, form: str) -> Loading:
+    return Loading((file,), app.file_formats[form], app.topology.sources[Activity.source], None)
+
+
 @dataclass
 class Truth:
     """What the records of the raw topic mean, in the order of their offsets.
 
     Attributes:
-        first: the id of each first sighting, by partition and offset.
-        invalid: where the records lie that are no events.
+        first: the id of each first occurrence, by partition and offset.
+        invalid: where the invalid records lie.
         views: by partition, page and minute.
         sales: purchases, refunds and millionths, by country.
     """

@@ -16,16 +16,15 @@ from pathlib import Path
 
 from aiokafka.admin import AIOKafkaAdminClient
 
-from app.kafka import KafkaUnavailable, down, up
-from app.settings import Settings
-from app.sources.files import MAPPINGS
-from app.sources.loading import Loading
-from tests.chaos.activity import Activity
-from tests.chaos.kafka import admin
-from tests.chaos.report import Report
-from tests.chaos.trial import Trial
+from app import app
+from millstream.kafka.local import KafkaUnavailable, down, up
+from millstream.settings import Settings
+from tests.chaos.activity import Activity, loading
 from tests.chaos.users import SETTINGS, Users
-from tests.service import Service
+from tests.framework.chaos.kafka import admin
+from tests.framework.chaos.report import Report
+from tests.framework.chaos.trial import Trial
+from tests.framework.service import Service
 
 FASTEST = 6_000
 KILL_SECONDS = 5  # a worker is back after so long: kills come no faster on the average
@@ -36,7 +35,7 @@ def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.run", description=__doc__)
     parser.add_argument("--input", type=Path, required=True, help="file that `millstream load` takes")
     parser.add_argument(
-        "--as", dest="mapping", choices=MAPPINGS, default="activity", help="what its lines are"
+        "--as", dest="form", choices=app.file_formats, default="activity", help="the format of its lines"
     )
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--workers", type=int, default=3)
@@ -75,11 +74,11 @@ def remove_topics(service: Service) -> None:
 
 def run(args: argparse.Namespace, service: Service) -> tuple[Report, int]:
     """Return the report, and how many kills have missed the work."""
-    lines = sum(1 for _ in Loading((args.input,), args.mapping, None).records())
+    lines = sum(1 for _ in loading(args.input, args.form).records())
     rate = args.rate or min(FASTEST, lines / (KILL_SECONDS * (args.kills + 1)))
     load, settings = (Users, SETTINGS | {"MILLSTREAM_GRACE": "P1D"}) if args.all_agents else (Activity, {})
-    fed = load(rate=rate, seed=args.seed, file=args.input, mapping=args.mapping)
-    name = f"{args.input.name} as {args.mapping}"
+    fed = load(rate=rate, seed=args.seed, file=args.input, form=args.form)
+    name = f"{args.input.name} as {args.form}"
     with Trial(name, service, fed, workers=args.workers, **settings) as trial:
         rand, missed = trial.rand, 0
         duration = lines / rate
@@ -111,7 +110,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="millstream-chaos-") as folder:
         path = Path(folder)
         try:
-            with kafka(path / "kafka") as address, Service(address, path) as service:
+            with (
+                kafka(path / "kafka") as address,
+                Service(address, path, Activity.app, Activity.source) as service,
+            ):
                 try:
                     report, missed = run(args, service)
                 finally:

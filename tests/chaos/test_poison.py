@@ -1,12 +1,12 @@
-"""Values that are no events: a few, and a flood of them."""
+"""Invalid records: a few, and more than the dead-letter limit allows."""
 
 import json
 
 import pytest
 
 from tests.chaos.activity import Activity
-from tests.chaos.trial import Trial
-from tests.service import Service
+from tests.framework.chaos.trial import Trial
+from tests.framework.service import Service
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
@@ -18,15 +18,15 @@ def valid(number: int) -> tuple[bytes, bytes]:
     return b"u", json.dumps(event).encode()
 
 
-def test_r18_a_flood_of_poison_stops_at_the_limit(service: Service) -> None:
-    flood = [(b"u", b"poison %d" % number) for number in range(4 * RUN)]
-    few = flood[: RUN // 2]
+def test_r18_poison_stops_at_the_limit_of_dead_letters(service: Service) -> None:
+    poison = [(b"u", b"poison %d" % number) for number in range(4 * RUN)]
+    few = poison[: RUN // 2]
     with Trial("R18 poison", service, Activity(), workers=1, MILLSTREAM_DEAD_LETTER_RUN=str(RUN)) as trial:
         service.send("activity.raw", [valid(0), *few, valid(1)])
         service.wait_done()
         assert len(service.read_once("activity.dead-letters")) == len(few)
-        trial.report.faults["flood"] += 1
-        service.send("activity.raw", [*flood, valid(2)])
+        trial.report.faults["poison"] += 1
+        service.send("activity.raw", [*poison, valid(2)])
         for _ in range(2):  # who starts it again does not drain the topic, either
             worker = trial.workers.pop()
             assert worker.process.wait(60) not in (0, -9, None), "it ended as if all was well"
@@ -40,4 +40,4 @@ def test_r18_a_flood_of_poison_stops_at_the_limit(service: Service) -> None:
         service.wait_done()
         report = trial.judge()
         assert report.exact
-        assert report.expected == len(few) + len(flood) + 3
+        assert report.expected == len(few) + len(poison) + 3

@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from tests.chaos.activity import Activity
-from tests.chaos.trial import Trial
-from tests.service import Service, Worker
+from tests.framework.chaos.trial import Trial
+from tests.framework.service import Service, Worker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.soak, pytest.mark.timeout(3600)]
 

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from tests.chaos.activity import Activity
-from tests.chaos.trial import Trial
-from tests.service import Service
+from tests.framework.chaos.trial import Trial
+from tests.framework.service import Service
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.timeout(300)]
 

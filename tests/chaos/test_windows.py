@@ -1,10 +1,10 @@
-"""Sessions and windows, over one partition and over all, through faults: each told once, and right."""
+"""Sessions and windows, over one partition and over all, through faults: each is sent once, and right."""
 
 import pytest
 
-from tests.chaos.trial import Trial
 from tests.chaos.users import SETTINGS, Users
-from tests.service import Service
+from tests.framework.chaos.trial import Trial
+from tests.framework.service import Service
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]
 

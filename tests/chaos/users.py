@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
 
-from app.sources.record import Record
+from millstream.sources.record import Record
 from tests import truth
 from tests.chaos.activity import START, Activity
-from tests.chaos.report import Report
-from tests.chaos.tables import Tables
+from tests.framework.chaos.report import Report
+from tests.framework.chaos.tables import Tables
+from tests.framework.service import Service
 from tests.last import is_last, last_events
-from tests.service import Service
 
 # What comes out of order is not late.
 SETTINGS = {"MILLSTREAM_AGENTS": "activity,page_totals,users,totals", "MILLSTREAM_GRACE": "PT10M"}
@@ -80,7 +80,7 @@ def _newest(records: Iterable[Any]) -> dict[str, dict[str, Any]]:
 
 
 def _final(service: Service, topic: str) -> Counter[str]:
-    """Return the final results that were told, repeats with the same origin and bytes removed."""
+    """Return the final results that were sent, repeats with the same origin and bytes removed."""
     values = [json.loads(record.value) for record in service.read_once(topic)]
     return Counter(_text(one) for one in values if one.get("final", True))
 

@@ -1,15 +1,13 @@
 """`/metrics` and the probes of a worker on real Kafka: what they say is what has happened."""
 
 import json
-import time
 from collections import Counter
 from typing import Any
 
-import httpx
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
-from tests.service import Service, Worker
+from tests.framework.integration.test_metrics import labelled, restored_elsewhere, scrape, wait_for
+from tests.framework.service import Service
 
 pytestmark = pytest.mark.kafka
 
@@ -21,9 +19,6 @@ AGENTS = "activity,page_totals,users"
 SOURCES = ("activity.raw", "activity.enriched", "activity.page-counts")
 # By a bad value's code, how often each round sends it.
 BAD = {"not-json": (b'{"event_id": ', 3), "tombstone": (None, 2), "missing-field": (b'{"event_id": "x"}', 5)}
-LABELS = ("table", "code", "le")
-
-Samples = dict[tuple[str, ...], float]
 
 
 def event(event_id: str, user: int, at: float, **fields: Any) -> tuple[bytes, bytes]:
@@ -43,40 +38,6 @@ def messages(round_: int) -> list[tuple[bytes | None, bytes | None]]:
     if round_ >= 2:
         made += [event(f"late-{round_}-{n}", n, START + n) for n in range(USERS)]
     return made
-
-
-def scrape(service: Service, worker: Worker) -> Samples:
-    """Return the samples by name, topic without its prefix, and other labels; summed over partitions."""
-    answer = worker.get("/metrics")
-    assert answer.status_code == 200
-    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
-    found: Samples = Counter()  # type: ignore[assignment] # its values are floats here
-    for family in text_string_to_metric_families(answer.text):
-        for sample in family.samples:
-            topic = sample.labels.get("topic")
-            labels = [sample.labels[name] for name in LABELS if name in sample.labels]
-            at = [] if topic is None else [topic.removeprefix(service.prefix)]
-            found[(sample.name, *at, *labels)] += sample.value
-    return found
-
-
-def labelled(found: Samples, name: str) -> dict[str, float]:
-    """Return the values of a metric, other than 0, by its last label."""
-    return {key[-1]: value for key, value in found.items() if key[0] == name and value}
-
-
-def wait_for(worker: Worker, path: str, status: int = 200) -> list[httpx.Response]:
-    """Ask until an answer has a status; return all answers."""
-    answers, deadline = [], time.monotonic() + 60
-    while True:
-        try:
-            answers.append(worker.get(path))
-            if answers[-1].status_code == status:
-                return answers
-        except httpx.TransportError:
-            assert worker.process.poll() is None, worker.log.read_text()[-3000:]
-        assert time.monotonic() < deadline, answers[-1].text if answers else "no answer"
-        time.sleep(0.02)
 
 
 def test_counters_are_the_truth(service: Service) -> None:
@@ -132,7 +93,7 @@ def test_counters_are_the_truth(service: Service) -> None:
         "activity.page-totals",
     } <= sent.keys()
     for topic, count in sent.items():
-        # Marks, which tell a watermark, have no value.
+        # Watermark markers have no value.
         records = [r for r in service.read(topic) if topic != "activity.partials" or r.value is not None]
         assert (topic, count) == (topic, len(records))
     assert sent["activity.dead-letters"] == bad
@@ -149,42 +110,4 @@ def test_counters_are_the_truth(service: Service) -> None:
     assert after["process_resident_memory_bytes",] > 10_000_000
     assert after["millstream_event_loop_lag_seconds_count",] > 0
 
-    _restored_elsewhere(service, worker)
-
-
-def _restored_elsewhere(service: Service, first: Worker) -> None:
-    """Have another worker take all over from the state logs, and see it say so."""
-    assert first.stop() == 0
-    service.workers.clear()
-    second = service.worker("1", MILLSTREAM_AGENTS=AGENTS)
-    answers = wait_for(second, "/startup")
-    wait_for(second, "/ready")
-    found = scrape(service, second)
-    for topic in SOURCES:
-        assert found["millstream_takeovers_total", topic] == 4
-        assert found["millstream_takeover_duration_seconds_count", topic] == 4
-        assert found["millstream_restored_records_total", topic] > 0
-        assert found["millstream_events_total", topic] == 0
-    assert found["millstream_rebalances_total",] >= 1
-    assert answers[-1].json() == {"started": True}
-    tables = [answer.json()["tables"] for answer in answers[:-1]]
-    for shown in tables:
-        assert all(0 <= table["restored"] <= table["partitions"] for table in shown.values())
-
-
-def test_a_copy_says_how_far_it_is_behind(service: Service) -> None:
-    first = service.worker("0").wait_ready()
-    second = service.worker("1").wait_ready()
-    service.send("activity.raw", [event(str(n), n % USERS, START + n) for n in range(1000)])
-    service.wait_done()
-    deadline = time.monotonic() + 30
-    while True:
-        both = [scrape(service, worker) for worker in (first, second)]
-        # Each has copies of the partitions that the other owns.
-        lags = [found.get(("millstream_standby_lag_records", "activity.raw")) for found in both]
-        owned = [found["millstream_partitions", "activity.raw"] for found in both]
-        if sum(owned) == 4 and lags == [0, 0]:
-            break
-        assert time.monotonic() < deadline, (owned, lags)
-        time.sleep(0.2)
-    assert sum(found["millstream_events_total", "activity.raw"] for found in both) == 1000
+    restored_elsewhere(service, worker, SOURCES, MILLSTREAM_AGENTS=AGENTS)

@@ -17,8 +17,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from tests.framework.service import Service, Worker
 from tests.integration.test_pipeline import event
-from tests.service import Service, Worker
 
 pytestmark = pytest.mark.kafka
 
@@ -82,7 +82,7 @@ def fill(service: Service) -> None:
 
 
 class Fuzzer:
-    """Asks a worker, and checks what it answers."""
+    """Sends requests to a worker, and checks its responses."""
 
     def __init__(self, worker: Worker, prefix: str) -> None:
         self.base = f"http://127.0.0.1:{worker.port}"
@@ -129,7 +129,7 @@ def test_no_request_breaks_what_is_described(service: Service) -> None:
 
 
 def fuzz(fuzzer: Fuzzer, operation: Any) -> None:
-    """Ask in many ways, good and bad ones."""
+    """Send many requests, valid and invalid ones."""
     there = fuzzer.known(operation.path)
     declared = EDGES.keys() & {one["name"] for one in operation.definition.raw.get("parameters", [])}
     # Readers of streams are there for a while after they have left, and a worker has 64.

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser import CHROMIUM, Browser, browser
-from tests.service import Service, Worker
+from tests.framework.browser import CHROMIUM, Browser, browser
+from tests.framework.service import Service, Worker
 
 pytestmark = [
     pytest.mark.kafka,
@@ -30,7 +30,7 @@ def fed(service: Service, rate: int) -> Iterator[None]:
     """Feed the service events while the block runs."""
     with (service.folder / "produce.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "app", "produce", "--rate", str(rate)],
+            [sys.executable, "-m", "millstream", "produce", "--rate", str(rate)],
             env=service.env,
             stdout=log,
             stderr=log,
@@ -150,7 +150,7 @@ async def _another_worker_dies(page: Browser, other: Worker) -> None:
     other.kill()
     await page.wait(says(f"127.0.0.1:{other.port} does not answer"), 20)
     assert re.search(r"since \d\d:\d\d:\d\d", await page.text("#state"))
-    assert "no worker tells of" in await page.text("#state")
+    assert "no worker reports" in await page.text("#state")
     assert "does not answer since" in await page.text("#worker-rows")
     await page.screenshot(SHOTS / "worker-gone.png", 1000)
     await page.wait(f"{GOOD} && {says('All well: 2 workers')}", 90)

@@ -18,10 +18,10 @@ import httpx
 import pytest
 import yaml
 
-from app.sources.record import Record
+from millstream.sources.record import Record
 from tests.alerts import FIRES, QUIET, RULES
-from tests.chaos.feed import Feed
-from tests.service import Service, Worker, free_port
+from tests.framework.chaos.feed import Feed
+from tests.framework.service import Service, Worker, free_port
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
 
@@ -144,7 +144,7 @@ class Prometheus:
 
 
 def activity() -> Iterator[Record]:
-    """Make activity of now, with records that are none."""
+    """Make activity of now, with invalid records."""
     for n in count():
         user, now = f"u{n % 40}", time.time()
         event = {"event_id": f"e{n}", "user_id": user, "action": "view", "page": "/a", "timestamp": now}
@@ -202,7 +202,7 @@ def test_each_alert_fires_once_and_none_when_all_is_well(service: Service, tmp_p
     done = {("MillstreamDeadLetters", raw), (DOWN, "worker")}
     # Its page counts have the time of their minute, which lasts a minute here, too.
     minute = ("MillstreamWatermarkStandsStill", service.topic("activity.page-counts"))
-    # A target that does not answer within a second twice is down, and on a busy machine rightly told.
+    # A target that does not answer within a second twice is down, and on a busy machine that is right.
     slow = {(NOBODY, ""), *((DOWN, name) for name in targets)}
     others = {(name, one) for name, of in fired.items() for one in of if one != name}
     assert others - {minute} - slow == done

@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.service import Service
+from tests.framework.service import Service
 
 pytestmark = [pytest.mark.kafka, pytest.mark.data, pytest.mark.timeout(600)]
 
@@ -66,7 +66,7 @@ def net_sales(rows: Iterable[tuple[str, ...]]) -> dict[str, Decimal]:
 
 def start_loading(service: Service, file: Path, mapping: str, speed: str = "max") -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "app", "load", str(file), "--as", mapping, "--speed", speed],
+        [sys.executable, "-m", "millstream", "load", str(file), "--as", mapping, "--speed", speed],
         env=service.env,
         stdout=subprocess.DEVNULL,
     )

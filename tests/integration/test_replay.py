@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from app.sources.files import read
-from app.sources.record import Record
+from app import app
+from millstream.sources.files import read
+from millstream.sources.record import Record
 from tests import truth
+from tests.framework.service import Service
 from tests.integration.test_real_data import one_of
 from tests.last import is_last, last_events
-from tests.service import Service
 
 pytestmark = [pytest.mark.kafka, pytest.mark.data, pytest.mark.timeout(600)]
 
@@ -79,7 +80,7 @@ def _order(record: dict[str, Any]) -> str:
 def events_of(path: Path, mapping: str) -> list[dict[str, Any]]:
     """Return a file's events, each once."""
     events: dict[str, dict[str, Any]] = {}
-    for record in read(path, mapping):
+    for record in read(path, app.file_formats[mapping], app.topology.sources["activity.raw"]):
         if isinstance(record, Record):
             event = json.loads(record.value or b"")
             events.setdefault(event["event_id"], event | {"timestamp": record.event_time})
@@ -126,7 +127,8 @@ def test_live_is_replay(service: Service, data: Path, tmp_path: Path, mapping: s
         over_kafka = live(service, topic)
         deadline = time.monotonic() + 60
         while len(over_kafka) < len(over_files) and time.monotonic() < deadline:
-            over_kafka = live(service, topic)  # the last windows close when all partitions have told so
+            # The last windows close when all partitions have forwarded their watermarks.
+            over_kafka = live(service, topic)
         assert over_kafka == over_files, topic
         if topic in RIGHT:
             told = [json.loads(raw) for _, raw in over_files]

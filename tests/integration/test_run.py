@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-from app.kafka import status
-from app.settings import Settings
-from tests.service import free_port
+from millstream.kafka.local import status
+from millstream.settings import Settings
+from tests.framework.service import free_port
 
 pytestmark = pytest.mark.kafka
 
@@ -28,7 +28,7 @@ class Run:
         self.log = folder.parent / f"run-{time.monotonic_ns()}.log"
         with self.log.open("wb") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "app", "run", "--rate", "500"],
+                [sys.executable, "-m", "millstream", "run", "--rate", "500"],
                 env=env,
                 stdout=out,
                 stderr=subprocess.STDOUT,

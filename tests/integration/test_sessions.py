@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from models.record import event_time
+from millstream.records import event_time
 from tests import truth
+from tests.framework.service import Service
 from tests.last import is_last, last_events
-from tests.service import Service
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from millstream.records import event_time
+from millstream.serde.json import encode
 from models.activity import page_count
-from models.record import encode, event_time
-from tests.service import Service
+from tests.framework.service import Service
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 
@@ -48,7 +49,7 @@ def totals(service: Service) -> Views:
 
 
 def asked(service: Service, pages: Iterable[str]) -> Views:
-    """Ask the table of the last worker for the windows of pages."""
+    """Query the table of the last worker for the windows of pages."""
     found: Views = Counter()
     for page in pages:
         answer = service.workers[-1].get(f"/tables/page-totals/{page}").json()
@@ -61,7 +62,7 @@ def asked(service: Service, pages: Iterable[str]) -> Views:
 def start_feed(service: Service, count: int, rate: int) -> subprocess.Popen[bytes]:
     options = f"--rate {rate} --count {count} --seed 5 --invalid 0"
     return subprocess.Popen(
-        [sys.executable, "-m", "app", "produce", *options.split()],
+        [sys.executable, "-m", "millstream", "produce", *options.split()],
         env=service.env,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -1,28 +1,23 @@
-"""Our agents, run by the real engine on records in memory."""
+"""The agents of the service, run by the real engine on records in memory."""
 
 from collections.abc import Iterator
-from importlib import import_module
 from typing import Any
 
 import pytest
-from faust.types import TP
 
-from app.engine.forward import Forward
-from app.engine.producer import partition_for
-from app.engine.upstream import mark
-from app.memory.driver import Driver, Output
-from app.memory.pipeline import AgentFailedError
-from models.record import encode
-from tables.table import Range
+from app import app
+from millstream.agents import load
+from millstream.kafka.partitioner import partition_for
+from millstream.tables.table import Range
+from millstream.testing.driver import Driver, Output
 
 START = 1_700_000_000.0
-import_module("agents.users")
-import_module("agents.totals")
+load(("users", "totals"))
 
 
 @pytest.fixture
 def driver() -> Iterator[Driver]:
-    with Driver(now=START + 100_000) as driver:
+    with Driver(app, now=START + 100_000) as driver:
         yield driver
 
 
@@ -52,7 +47,7 @@ def test_an_event_is_enriched_once(driver: Driver) -> None:
     assert sales["total"] == {"purchases": 1, "refunds": 0, "amount": 700.0}
 
 
-def test_what_is_no_event_is_a_dead_letter(driver: Driver) -> None:
+def test_an_invalid_record_is_a_dead_letter(driver: Driver) -> None:
     driver.send("activity.raw", b"{", key="u")
     (letter,) = driver.read("activity.dead-letters")
     assert (letter.key, letter.value) == ("u", b"{")
@@ -61,7 +56,7 @@ def test_what_is_no_event_is_a_dead_letter(driver: Driver) -> None:
 
 
 def test_views_are_added_up_over_partitions() -> None:
-    with Driver(partitions=4, now=START + 100) as driver:
+    with Driver(app, partitions=4, now=START + 100) as driver:
         for n in range(40):
             driver.send("activity.raw", event(f"e{n}", user_id=f"u{n}", action="view", page="/a"))
         assert len({count.partition for count in driver.read("activity.enriched")}) == 4
@@ -72,17 +67,7 @@ def test_views_are_added_up_over_partitions() -> None:
         assert answer["total"] == {"views": 40}
 
 
-@pytest.mark.parametrize("lose_disk", [False, True])
-def test_state_survives_a_restart(driver: Driver, lose_disk: bool) -> None:
-    driver.send("activity.raw", event("e1", action="view", page="/a"))
-    driver.restart(lose_disk=lose_disk)
-    driver.send("activity.raw", event("e1", action="view", page="/a"))
-    driver.send("activity.raw", event("e2", action="view", page="/a"))
-    assert [one.value["event_id"] for one in driver.read("activity.enriched")] == ["e1", "e2"]
-    assert [one.value["views"] for one in driver.read("activity.page-totals")] == [1, 2]
-
-
-def test_a_session_is_told_when_it_is_over(driver: Driver) -> None:
+def test_a_session_is_emitted_when_it_is_over(driver: Driver) -> None:
     driver.send("activity.raw", event("e1", action="view", page="/a"))
     driver.send("activity.raw", event("e2", START + 600, action="purchase", amount=3.5))
     driver.send("activity.raw", event("e3", START + 300, action="view", page="/b"))
@@ -140,7 +125,7 @@ def test_a_profile_has_what_a_user_did(driver: Driver) -> None:
     assert answer["value"]["latest"][0]["timestamp"] == START + 20
 
 
-def test_a_purchase_is_told_with_the_clicks_before_it(driver: Driver) -> None:
+def test_a_purchase_is_emitted_with_the_clicks_before_it(driver: Driver) -> None:
     driver.send("activity.raw", event("click-1", action="click", page="/a"))
     driver.send("activity.raw", event("bought", START + 1800, action="purchase", amount=2.5))
     driver.send("activity.raw", event("click-2", START + 1750, action="click"))
@@ -156,46 +141,6 @@ def test_a_purchase_is_told_with_the_clicks_before_it(driver: Driver) -> None:
     assert (told[0]["clicked"], told[0]["purchased"], told[0]["amount"]) == (START, START + 1800, 2.5)
 
 
-def test_a_silent_partition_closes_its_sessions(driver: Driver) -> None:
-    driver.send("activity.raw", event("e1", action="view", page="/a"))
-    driver.advance(34 * 60)
-    assert driver.read("activity.sessions") == []
-    driver.restart()
-    driver.advance(59)
-    assert driver.read("activity.sessions") == []
-    driver.advance(60)
-    (session,) = driver.read("activity.sessions")
-    assert session.value["events"] == 1
-    assert session.headers["origin"] == b"activity.enriched/0/0"
-    driver.advance(3600)
-    driver.send("activity.raw", event("e2", START + 60))
-    late = {one.headers["table"]: one for one in driver.read("activity.late")}
-    assert late[b"sessions"].value["event_id"] == "e2"
-
-
-@pytest.mark.parametrize("lose_disk", [False, True])
-def test_a_crash_closes_the_same_again(driver: Driver, lose_disk: bool) -> None:
-    driver.send("activity.raw", event("e1", action="view", page="/a"))
-    log = driver._logs["activity.enriched", 0]
-    append, appended = log.append, []
-
-    async def fail(entries: Any) -> int:
-        appended.append(entries)
-        if len(appended) == 2:  # the plan is there, the move is not
-            raise ConnectionError("as told")
-        return await append(entries)
-
-    log.append = fail  # type: ignore[method-assign] # to fail at the right moment
-    driver.advance(36 * 60)
-    assert len(appended) > 3
-    first, second = driver.read("activity.sessions")
-    assert first == second
-    driver.restart(lose_disk=lose_disk)
-    driver.send("activity.raw", event("e2", START + 60))
-    assert b"sessions" in {one.headers["table"] for one in driver.read("activity.late")}
-    assert driver.read("activity.sessions") == []
-
-
 def user_in(partition: int) -> str:
     """Return a user whose events lie in one of four partitions."""
     return next(f"user-{n}" for n in range(100) if partition_for(f"user-{n}".encode(), 4) == partition)
@@ -206,7 +151,7 @@ def final(outputs: list[Output]) -> list[dict[str, Any]]:
 
 
 def test_totals_wait_for_the_slowest_partition() -> None:
-    with Driver(partitions=4) as driver:
+    with Driver(app, partitions=4) as driver:
         for number in range(4):
             sale = {"action": "purchase", "amount": 2.5, "country": "GB", "user_id": user_in(number)}
             driver.send("activity.raw", event(f"sale-{number}", START, **sale))
@@ -239,62 +184,3 @@ def test_totals_wait_for_the_slowest_partition() -> None:
         assert top.value["pages"] == [{"page": "/0", "views": 2}, {"page": "/1", "views": 2}]
         assert driver.read("activity.partials.late") == []
         assert driver.query("users-per-minute", "all", Range(limit=1))["windows"][0]["users"] == 4  # type: ignore[index] # it is there
-
-
-def test_what_partitions_have_told_is_state(monkeypatch: pytest.MonkeyPatch) -> None:
-    with Driver(partitions=4) as driver:
-        for number in range(4):
-            driver.send("activity.raw", event(f"e{number}", START + number, user_id=user_in(number)))
-
-        async def tell(_: Forward) -> bool:
-            return False
-
-        monkeypatch.setattr(Forward, "tell", tell)  # as when other workers own what tells it
-        driver.restart(lose_disk=True)
-        known = driver._pipeline.engine.partitions[TP("activity.partials", 1)].upstream
-        assert known == {f"activity.enriched/{number}": START + number for number in range(4)}
-
-
-def test_a_final_total_has_the_mark_as_its_origin_among_events() -> None:
-    with Driver() as driver:
-        driver.send("activity.raw", event("e1"))
-        end = driver._kafka.end("activity.partials", 0)
-        minute = int(START // 60 * 60)
-        made_up = {"table": "users-per-minute", "key": "all", "partition": 0, "version": 9, "users": 7}
-        for record in (
-            (b"all", encode(made_up | {"window_start": minute})),
-            (b"all", encode(made_up | {"window_start": minute + 7200})),
-        ):
-            driver._kafka.put("activity.partials", 0, *record, [])
-        driver._kafka.put("activity.partials", 0, *mark("activity.enriched/0", START + 3600, 1))
-        driver.advance(0)
-        (told,) = [one for one in driver.read("activity.users-per-minute") if one.value["final"]]
-        assert told.value["users"] == 7
-        assert told.headers["origin"] == b"activity.partials/0/%d" % (end + 2)
-
-
-def test_totals_do_not_wait_for_a_partition_without_events() -> None:
-    with Driver(partitions=4) as driver:
-        driver.advance(1000)  # all have told that they have no events
-        driver.send("activity.raw", event("e1", user_id=user_in(2)))
-        driver.send("activity.raw", event("e2", START + 3600, user_id=user_in(2)))
-        # Those of the others may be on their way: the first ones are no reason to close anything.
-        driver.advance(60)
-        driver.send("activity.raw", event("e3", START + 3600, user_id=user_in(1)))
-        assert final(driver.read("activity.users-per-minute")) == []
-        driver.advance(60)
-        minutes = final(driver.read("activity.users-per-minute"))
-        assert [minute["users"] for minute in minutes] == [1]
-        # What comes there after that is late, where it is.
-        driver.send("activity.raw", event("e4", user_id=user_in(0)))
-        assert [one.headers["table"] for one in driver.read("activity.partials.late")] == [
-            b"users-per-minute"
-        ]
-
-
-def test_a_flood_of_dead_letters_ends_the_worker(driver: Driver) -> None:
-    for _ in range(5000):
-        driver.send("activity.raw", b"{", key="u")
-    with pytest.raises(AgentFailedError, match="a flood of dead letters"):
-        driver.send("activity.raw", b"{", key="u")
-    assert len(driver.read("activity.dead-letters")) == 5000

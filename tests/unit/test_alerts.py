@@ -8,15 +8,16 @@ from typing import Any
 import pytest
 import yaml
 
-from app.metrics import METRICS, PROCESS
+from app import app
+from millstream.observability.metrics import METRICS, PROCESS
 from tests.alerts import FIRES, QUIET, RULES
-from tests.unit.promtool import promtool
+from tests.framework.promtool import promtool
 
 DASHBOARD = RULES.parents[1] / "grafana" / "millstream.json"
 ALERTS = {
     rule["alert"]: rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]
 }
-DECLARED = {series for metric in METRICS for series in metric.series} | PROCESS.keys()
+DECLARED = {series for metric in (*METRICS, *app.metrics) for series in metric.series} | PROCESS.keys()
 
 
 def firing(series: dict[str, str], at: str, expression: str, name: str) -> dict[str, Any]:

@@ -5,13 +5,13 @@ import time
 import orjson
 import pytest
 
-from app.engine.producer import partition_for
 from bench import cores
 from bench.command import helpers, table
 from bench.feed import CHUNK, Feeder
 from bench.lag import Lag, fit
 from bench.latency import _quantile
 from bench.profile import REST, stages
+from millstream.kafka.partitioner import partition_for
 
 
 def messages(path):
@@ -82,10 +82,11 @@ def test_a_table_is_markdown():
 
 def test_a_sample_counts_for_the_innermost_stage_and_waiting_for_none():
     main = "run (app.py:1);activity (agents/activity.py:30)"
+    read = "Store.get_many (millstream/state/store.py:1)"
     assert stages(
         [
-            f"{main};Sightings.first (tables/seen.py:9);Store.get_many (tables/store.py:1) 3",
-            f"{main};Out.send (app/engine/out.py:7) 2",
+            f"{main};Deduplication.first (millstream/tables/dedup.py:9);{read} 3",
+            f"{main};Commit.send (millstream/engine/commit.py:7) 2",
             f"{main} 1",
             "run (app.py:1);select (selectors.py:1) 4",
             "run (app.py:1);Condition.wait (threading.py:5) 100",

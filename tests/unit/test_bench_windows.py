@@ -1,11 +1,11 @@
 import orjson
 import pytest
 
-from app.engine.producer import partition_for
-from app.sources.record import Record
 from bench.windows import expected
 from bench.windows.events import DISORDER, events
 from bench.windows.expected import PARTITIONS, Expected, hopping, sessions, tumbling
+from millstream.kafka.partitioner import partition_for
+from millstream.sources.record import Record
 
 ONE, OTHER = "a", "c"
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import yaml
 
-from app.kafka.jars import VERSION
-from app.kafka.java import PROPERTIES
-from app.settings import Settings
+from millstream.kafka.local.jars import VERSION
+from millstream.kafka.local.java import PROPERTIES
+from millstream.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()

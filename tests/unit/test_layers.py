@@ -1,28 +1,24 @@
-"""Imports go one way: models <- tables <- agents; app.engine knows none of them."""
-
-import ast
-from pathlib import Path
+"""Imports of the service go one way: models < app < tables < agents."""
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-ROOMS = {"app", "agents", "models", "tables", "tests", "bench"}
+from tests.framework.imports import cycles, graph
+
+LAYERS = ("models", "app", "tables", "agents")
+EDGES = graph(*LAYERS)
 
 
-def imported(folder: str) -> set[str]:
-    """Return the project's modules that a folder imports, by their first name or two."""
-    found = set()
-    for file in (ROOT / folder).rglob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text())):
-            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            found |= {".".join(name.split(".")[:2]) for name in names if name.split(".")[0] in ROOMS}
-    return found
+def level(module: str) -> int:
+    return LAYERS.index(module.partition(".")[0])
 
 
-@pytest.mark.parametrize(
-    ("folder", "allowed"),
-    [("models", {"models"}), ("tables", {"tables", "models"}), ("app/engine", {"app.engine"})],
-)
-def test_a_room_imports_only_what_is_below_it(folder: str, allowed: set[str]) -> None:
-    assert {name for name in imported(folder) if not any(name.startswith(a) for a in allowed)} == set()
+@pytest.mark.parametrize("module", EDGES)
+def test_imports_go_down(module: str) -> None:
+    assert [other for other in sorted(EDGES[module]) if level(other) > level(module)] == []
+
+
+def test_only_the_app_imports_what_declares_on_it() -> None:
+    # `app/__init__.py` makes the App, and then imports its modules, which declare on it.
+    assert [ring - {"app"} for ring in cycles(EDGES) if "app" not in ring] == []
+    without = {name: others - {"app"} for name, others in EDGES.items() if name != "app"}
+    assert cycles(without) == []

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from app.sources.files import read
-from app.sources.record import BadLine, Record
+from millstream.sources.record import BadLine, Record
+from tests.unit.test_sources_files import read_as
 
 pytestmark = pytest.mark.data
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -28,7 +28,7 @@ def retail() -> tuple[list[Record | BadLine], list[dict[str, str]]]:
     items: list[Record | BadLine] = []
     rows: list[dict[str, str]] = []
     for file in files("retail_*.csv.gz"):
-        items += read(file, "retail")
+        items += read_as(file, "retail")
         with gzip.open(file, "rt", encoding="utf-8", newline="") as text:
             rows += csv.DictReader(text)
     return items, rows
@@ -72,7 +72,7 @@ def test_sums_by_country_are_exact(retail: tuple[list[Record | BadLine], list[di
 
 def test_every_line_of_an_access_log_is_a_record_or_bad() -> None:
     for file in files("*access*.log.gz"):
-        items = list(read(file, "access-log"))
+        items = list(read_as(file, "access-log"))
         lines = [line for line in gzip.decompress(file.read_bytes()).split(b"\n") if line]
         assert len(items) == len(lines)
         bad = {item.raw for item in items if isinstance(item, BadLine)}

@@ -1,17 +1,20 @@
 import gzip
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from app.sources.files import read
-from app.sources.lines import GZIP_MAGIC, Reading
-from app.sources.record import BadLine, Record, SourceError
+from app import app
+from millstream.cli import main
+from millstream.sources.files import read
+from millstream.sources.lines import GZIP_MAGIC, Reading
+from millstream.sources.record import BadLine, Record, SourceError
 
 HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
 SALE = "536365,85123A,WHITE HOLDER,6,2010-12-01 08:26:00,2.55,17850.0,United Kingdom"
@@ -28,10 +31,16 @@ EVENT = {
 }
 
 
+def read_as(file: Path, name: str, reading: Reading | None = None) -> Iterator[Record | BadLine]:
+    """Read a file in a format of the service."""
+    form = app.file_formats[name]
+    return read(file, form, app.topology.sources[form.topic.get_topic_name()], reading)
+
+
 def items(folder: Path, name: str, content: str | bytes, mapping: str) -> list[Record | BadLine]:
     file = folder / name
     file.write_bytes(content.encode() if isinstance(content, str) else content)
-    return list(read(file, mapping))
+    return list(read_as(file, mapping))
 
 
 def retail(folder: Path, *rows: str, header: str = HEADER) -> list[Record | BadLine]:
@@ -178,7 +187,7 @@ def test_a_line_in_latin_1_is_read_and_counted(tmp_path: Path) -> None:
     lines = (HEADER, SALE.replace("WHITE", "CAFÉ"), SALE.replace("WHITE", "CHÂTEAU"), SALE)
     file.write_bytes("\n".join(lines[:2]).encode() + b"\n" + "\n".join(lines[2:]).encode("latin-1"))
     reading = Reading()
-    found = [exact(item)["attributes"]["description"] for item in read(file, "retail", reading)]
+    found = [exact(item)["attributes"]["description"] for item in read_as(file, "retail", reading)]
     assert found == ["CAFÉ HOLDER", "CHÂTEAU HOLDER", "WHITE HOLDER"]
     assert reading.latin1 == 1
 
@@ -284,7 +293,7 @@ def test_a_truncated_gzip_gives_its_whole_lines_and_then_the_error(tmp_path: Pat
     file.write_bytes(gzip.compress(f"{HEADER}\n{rows}".encode())[:-100])
     found: list[str] = []
     with pytest.raises(SourceError, match=r"r\.csv\.gz: the gzip stream ends too early, within") as caught:
-        found.extend(exact(item)["session_id"] for item in read(file, "retail"))
+        found.extend(exact(item)["session_id"] for item in read_as(file, "retail"))
     assert found == [str(n) for n in range(100_000, 100_000 + len(found))]
     assert f"line {len(found) + 2};" in str(caught.value)
     assert len(found) > 10_000
@@ -316,7 +325,7 @@ def test_another_header_is_an_error_that_names_file_and_columns(
 
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="No such file"):
-        list(read(tmp_path / "no.csv", "retail"))
+        list(read_as(tmp_path / "no.csv", "retail"))
 
 
 def test_an_endless_line_is_an_error(tmp_path: Path) -> None:
@@ -324,9 +333,11 @@ def test_an_endless_line_is_an_error(tmp_path: Path) -> None:
         items(tmp_path, "r.csv.gz", gzip.compress(b"x" * (17 << 20)), "access-log")
 
 
-def test_an_unknown_mapping_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="activity, retail, access-log"):
-        list(read(tmp_path / "r.csv", "other"))
+def test_an_unknown_format_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "r.csv").touch()
+    result = CliRunner().invoke(main, ["load", "--as", "other", str(tmp_path / "r.csv")])
+    assert result.exit_code == 2
+    assert "activity, retail, access-log" in result.output
 
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -360,4 +371,4 @@ def test_no_content_breaks_the_reader(
     header = b"" if mapping == "access-log" else HEADER.encode() + b"\n" if mapping == "retail" else b"{}\n"
     file = tmp_path_factory.mktemp("any") / "file"
     file.write_bytes(header + content)
-    assert all(isinstance(item, BadLine) for item in read(file, mapping))
+    assert all(isinstance(item, BadLine) for item in read_as(file, mapping))

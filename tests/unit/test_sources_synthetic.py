@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.sources.broken import WAYS
-from app.sources.record import Record
-from app.sources.synthetic import UNPACED_RATE, events
+from app.generator.broken import WAYS
+from app.generator.synthetic import UNPACED_RATE, events
+from millstream.records import CODES, Invalid
+from millstream.serde.json import Decoder
+from millstream.sources.record import Record
 from models.activity import ActivityEvent
-from models.record import CODES, Decoder, Invalid
 
 START = 1_767_225_600.0  # 2026-01-01
 DECODER = Decoder(ActivityEvent, max_bytes=262_144, max_future=timedelta(hours=24))

@@ -1,1 +1,0 @@
-"""Where events come from: made up, or read from files; and the way into Kafka."""

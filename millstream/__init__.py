@@ -1,0 +1,59 @@
+"""Millstream: real-time event pipelines on Apache Kafka, exact through crashes, in plain `async` Python.
+
+What a service needs most is here. The types of tables are in `millstream.tables`, panels in
+`millstream.web.panels`, the test driver in `millstream.testing.driver`. Names are imported on first use: a
+command's help must not wait for Faust.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from faust import Record
+
+    from millstream.app import App
+    from millstream.engine.batch import Batch, Batches
+    from millstream.engine.commit import Commit
+    from millstream.engine.error_policy import Backoff, DeadLetterLimit, ErrorPolicy, Verdict
+    from millstream.records import EventTime, twin
+    from millstream.settings import Settings
+
+__all__ = [
+    "App",
+    "Backoff",
+    "Batch",
+    "Batches",
+    "Commit",
+    "DeadLetterLimit",
+    "ErrorPolicy",
+    "EventTime",
+    "Record",
+    "Settings",
+    "Verdict",
+    "twin",
+]
+
+_HOMES = {
+    "App": "millstream.app",
+    "Backoff": "millstream.engine.error_policy",
+    "Batch": "millstream.engine.batch",
+    "Batches": "millstream.engine.batch",
+    "Commit": "millstream.engine.commit",
+    "DeadLetterLimit": "millstream.engine.error_policy",
+    "ErrorPolicy": "millstream.engine.error_policy",
+    "EventTime": "millstream.records",
+    "Record": "faust",
+    "Settings": "millstream.settings",
+    "Verdict": "millstream.engine.error_policy",
+    "twin": "millstream.records",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

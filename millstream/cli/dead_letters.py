@@ -1,0 +1,209 @@
+"""`millstream dead-letters`."""
+
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import click
+import msgspec
+from aiokafka import AIOKafkaProducer
+
+from millstream.cli.common import kafka_address, run, text
+from millstream.cli.service import load_app
+from millstream.engine.headers import ORIGIN, REPLAY_OF
+from millstream.kafka.reading import records
+
+
+def _topic(_: click.Context, __: click.Parameter, topic: str | None) -> str:
+    if topic is not None:
+        return topic
+    for source in load_app().topology.sources.values():
+        return str(source.dead_letters)
+    raise click.ClickException("this service has no source topics, so it has no dead letters")
+
+
+topic_option = click.option(
+    "--topic",
+    callback=_topic,
+    help="The dead-letter topic.  [default: that of the service's first source topic]",
+)
+code_option = click.option("--code", help="Only those with this code, such as not-json or missing-field.")
+
+
+class DeadLetter(NamedTuple):
+    """A record that was invalid, or that its agent refused; `origin` is its topic/partition/offset."""
+
+    origin: str
+    code: str
+    reason: str
+    time: datetime
+    key: bytes | None
+    value: bytes | None
+
+    @property
+    def source(self) -> tuple[str, int]:
+        """Topic and partition of the origin."""
+        topic, partition, _ = self.origin.rsplit("/", 2)
+        return topic, int(partition)
+
+
+async def read(address: str, topic: str) -> AsyncIterator[DeadLetter]:
+    """Yield the dead letters of a topic, each origin once, in the order of the topic's partitions."""
+    seen = set()
+    async for record in records(address, topic):
+        headers = {key: value.decode(errors="replace") for key, value in record.headers}
+        origin = headers.get(ORIGIN, f"{topic}/{record.partition}/{record.offset}")
+        if origin not in seen:  # a crash may have repeated the record
+            seen.add(origin)
+            time = datetime.fromtimestamp(int(headers.get("time", record.timestamp)) / 1000, UTC)
+            yield DeadLetter(
+                origin, headers.get("code", "?"), headers.get("reason", "?"), time, record.key, record.value
+            )
+
+
+@click.group()
+def command() -> None:
+    """List, show and replay dead letters.
+
+    \b
+    Examples:
+      millstream dead-letters list
+      millstream dead-letters show activity.raw/0/17
+      millstream dead-letters replay activity.raw/0/17 --value corrected.json
+    """
+
+
+@command.command("list")
+@topic_option
+@code_option
+@click.option("--limit", default=50, show_default=True, help="Maximum number of dead letters.")
+def list_(topic: str, code: str | None, limit: int) -> None:
+    """List dead letters, newest last, and count them by code.
+
+    \b
+    Examples:
+      millstream dead-letters list
+      millstream dead-letters list --code missing-field --limit 5
+    """
+    found = run(_collect(kafka_address(), topic, lambda letter: code in (None, letter.code)))
+    for letter in sorted(found, key=lambda letter: letter.time)[-limit:]:
+        click.echo(f"{letter.time:%Y-%m-%d %H:%M:%S}  {letter.origin}  {letter.code}: {letter.reason}")
+    counts: dict[str, int] = {}
+    for letter in found:
+        counts[letter.code] = counts.get(letter.code, 0) + 1
+    click.echo(f"{len(found)} dead letters" + "".join(f", {n} {c}" for c, n in sorted(counts.items())))
+
+
+@command.command()
+@click.argument("origin")
+@topic_option
+def show(origin: str, topic: str) -> None:
+    """Show the dead letter with the origin ORIGIN (topic/partition/offset), including its bytes.
+
+    \b
+    Example:
+      millstream dead-letters show activity.raw/0/17
+    """
+    (letter,) = _found(run(_collect(kafka_address(), topic, lambda letter: letter.origin == origin)), origin)
+    for name, value in (("origin", letter.origin), ("time", letter.time.isoformat()), ("code", letter.code)):
+        click.echo(f"{name:8}{value}")
+    click.echo(f"reason  {letter.reason}\nkey     {text(letter.key)}\n\n{text(letter.value)}")
+
+
+@command.command()
+@click.argument("origins", nargs=-1)
+@topic_option
+@code_option
+@click.option(
+    "--value", "file", type=click.File("rb"), help="Send this file's bytes instead (one origin; - is stdin)."
+)
+@click.option(
+    "--mend", metavar="COMMAND", help="Send the output of COMMAND, which gets each value on its stdin."
+)
+def replay(
+    origins: tuple[str, ...], topic: str, code: str | None, file: click.File | None, mend: str | None
+) -> None:
+    """Send dead letters to their source topics again: those of ORIGINS, or all with --code.
+
+    A replayed event keeps its first origin. Replaying an event twice does no harm within the deduplication's
+    time to live.
+
+    \b
+    Examples:
+      millstream dead-letters replay activity.raw/0/17 --value corrected.json
+      millstream dead-letters replay --code wrong-type --mend 'jq -c ".amount |= tonumber"'
+      millstream dead-letters replay --code too-large      # after MILLSTREAM_MAX_EVENT_BYTES was raised
+    """
+    if bool(origins) == bool(code):
+        raise click.UsageError("give the origins to replay, or a --code.")
+    if file and len(origins) != 1:
+        raise click.UsageError("--value replaces one value: give one origin.")
+    address = kafka_address()
+    wanted = set(origins)
+    found = run(_collect(address, topic, lambda letter: letter.origin in wanted or letter.code == code))
+    for origin in wanted:
+        _found([letter for letter in found if letter.origin == origin], origin)
+    values = [
+        (letter, file.read() if file else _replacement(mend, letter))  # type: ignore[attr-defined] # click gives a file
+        for letter in found
+    ]
+    run(_send(address, values))
+    click.echo(f"{len(values)} dead letters replayed")
+
+
+def _found(letters: list[DeadLetter], origin: str) -> list[DeadLetter]:
+    if not letters:
+        raise click.ClickException(
+            f"no dead letter has the origin {origin}: see `millstream dead-letters list`"
+        )
+    return letters
+
+
+def _replacement(command: str | None, letter: DeadLetter) -> bytes | None:
+    if command is None:
+        return letter.value
+    done = subprocess.run(  # noqa: S602 (the user's own command line, with its pipes) # nosec B602
+        command, shell=True, input=letter.value or b"", capture_output=True, check=False
+    )
+    if done.returncode:
+        raise click.ClickException(
+            f"{letter.origin}: {command!r} failed, nothing was sent: {text(done.stderr)}"
+        )
+    return done.stdout.strip()
+
+
+async def _collect(address: str, topic: str, wanted: Callable[[DeadLetter], bool]) -> list[DeadLetter]:
+    return [letter async for letter in read(address, topic) if wanted(letter)]
+
+
+async def _send(address: str, values: list[tuple[DeadLetter, bytes | None]]) -> None:
+    sources = load_app().topology.sources
+    producer = AIOKafkaProducer(
+        bootstrap_servers=address, acks="all", enable_idempotence=True, max_request_size=2_000_000
+    )
+    await producer.start()
+    try:
+        for letter, value in values:
+            topic, partition = letter.source
+            key = letter.key
+            if key is None and topic in sources:
+                key = _key(value, sources[topic].key)
+            await producer.send_and_wait(
+                topic,
+                value,
+                key=key,
+                partition=partition if letter.key is not None else None,
+                headers=[(REPLAY_OF, letter.origin.encode())],
+            )
+    finally:
+        await producer.stop()
+
+
+def _key(value: bytes | None, field: str) -> bytes | None:
+    """Return the key that the event's producer would have set."""
+    try:
+        found = msgspec.json.decode(value or b"").get(field)
+    except (msgspec.DecodeError, AttributeError):
+        return None
+    return found.encode() if isinstance(found, str) else None

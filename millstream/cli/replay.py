@@ -1,0 +1,106 @@
+"""`millstream replay`: run the agents over files, without Kafka."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from millstream.app import App
+from millstream.cli.files import FormatCommand, files_argument, format_and_source, format_option, limit_option
+from millstream.cli.service import load_app
+from millstream.sources.formats import FileFormat
+from millstream.sources.loading import Loading
+from millstream.tables.reference import Reference
+from millstream.testing.memory_engine import AgentFailedError
+
+
+@click.command(cls=FormatCommand)
+@files_argument
+@format_option
+@click.option(
+    "--out",
+    "folder",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the topics' records; created if it is missing; must be empty.",
+)
+@limit_option
+@click.option(
+    "--reference",
+    "references",
+    multiple=True,
+    metavar="TOPIC=FILE",
+    help="Values of a reference topic, one JSON object per line; without it the topic is empty.",
+)
+def command(
+    *,
+    files: tuple[Path, ...],
+    form: FileFormat | None,
+    folder: Path,
+    limit: int | None,
+    references: tuple[str, ...],
+) -> None:
+    """Run the agents over the events of FILES, and write the records of their topics.
+
+    The agents, tables and engine are the same as in a worker, without Kafka: order and duplicates depend on
+    the same partitions (MILLSTREAM_PARTITIONS). All windows close at the end of the files. There is one file
+    per topic, with one JSON object per line: partition, key, value (or value_base64), headers.
+
+    \b
+    Example:
+      MILLSTREAM_AGENTS=activity,page_totals,users millstream replay --as retail --out replayed retail.csv.gz
+    """
+    from millstream.testing.replay import replay  # noqa: PLC0415 (as above)
+
+    if folder.exists() and any(folder.iterdir()):
+        raise click.ClickException(f"{folder} is not empty: give an empty folder, or one that does not exist")
+    app = load_app()
+    known = {of.topic: values for of, values in (_reference(app, text) for text in references)}
+    folder.mkdir(parents=True, exist_ok=True)
+    form, source = format_and_source(form)
+    loading = Loading(files, form, source, limit)
+    try:
+        counts = asyncio.run(
+            replay(
+                app,
+                loading.records(),
+                source=source.topic,
+                partitions=app.settings.partitions,
+                folder=folder,
+                references=known,
+            )
+        )
+    except AgentFailedError as exc:
+        raise click.ClickException(str(exc)) from None
+    bad = loading.bad.total()
+    click.echo(f"read {loading.lines:,} lines, {bad:,} of them invalid")
+    for topic, count in sorted(counts.items()):
+        click.echo(f"  {count:,} records in {folder / topic}.ndjson")
+    if loading.error is not None:
+        raise click.ClickException(str(loading.error))
+
+
+def _reference(app: App, text: str) -> tuple[Reference[Any], list[tuple[bytes, bytes]]]:
+    """Read a reference topic's values.
+
+    Raises:
+        ClickException: there is no such topic or file, or a line is not a valid value.
+    """
+    name, _, file = text.partition("=")
+    there = app.topology.references
+    if name not in there:
+        names = ", ".join(sorted(there)) or "none"
+        raise click.ClickException(f"the agents use no reference topic {name!r}; known are: {names}")
+    try:
+        lines = Path(file).read_bytes().splitlines()
+    except OSError as exc:
+        raise click.ClickException(f"{file}: {exc.strerror}") from None
+    key, values = there[name].key, []
+    for number, line in enumerate(lines, 1):
+        try:
+            values.append((str(msgspec.json.decode(line)[key]).encode(), line))
+        except (msgspec.DecodeError, KeyError, TypeError):
+            raise click.ClickException(f"{file}: line {number} is not an object with a {key!r}") from None
+    return there[name], values

@@ -1,0 +1,45 @@
+"""A source topic, as the engine sees it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from millstream.kafka.records import ConsumerRecord
+from millstream.tables.reference import Reference
+
+
+@dataclass
+class Source:
+    """A topic that is read in batches.
+
+    Attributes:
+        topic: its name.
+        key: field of an event that is the record's key.
+        decode: turns records into events. An exception with a `code` and a `reason` stands for an invalid
+            record.
+        event_time: returns an event's time, seconds since the epoch.
+        dead_letters: name of the topic for invalid records.
+        late: name of the topic for events that come too late for a table; None if it has none.
+        out_of_order: how far an event time may lie behind the largest one before it, without the event being
+            late; seconds.
+        idle: seconds without events after which the watermark moves with the wall clock; None for never.
+        behind: name of the source topic whose agent sends the records of this one. The watermark then comes
+            from its partitions, not from the event times; see `millstream.engine.upstream_watermarks`. None
+            for a topic whose events come from elsewhere.
+        tables: the tables that its agent changes.
+        keyed: names of those whose keys are the topic's.
+        references: the reference topics that its agent looks up.
+    """
+
+    topic: str
+    key: str
+    decode: Callable[[Sequence[ConsumerRecord]], list[Any]]
+    event_time: Callable[[Any], float]
+    dead_letters: str
+    late: str | None = None
+    out_of_order: float = 0.0
+    idle: float | None = None
+    behind: str | None = None
+    tables: list[Any] = field(default_factory=list)
+    keyed: set[str] = field(default_factory=set)
+    references: list[Reference[Any]] = field(default_factory=list)

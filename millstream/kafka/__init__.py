@@ -1,0 +1,1 @@
+"""Clients of Kafka: fetching, producing, topics, the group; and a local Kafka."""

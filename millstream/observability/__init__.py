@@ -1,0 +1,1 @@
+"""Metrics, health, logs, traces and the watchdog."""

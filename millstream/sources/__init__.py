@@ -1,0 +1,1 @@
+"""Sources of events: files and generators; and bulk sending to Kafka."""

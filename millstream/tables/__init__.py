@@ -1,0 +1,1 @@
+"""The table types: keyed state that is stored in the state log."""
