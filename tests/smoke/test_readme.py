@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import quote
 
 import httpx
 import pytest
@@ -27,8 +26,6 @@ HOST = "localhost:6066"
 START_SECONDS = 240  # the first time the environment is made, and Kafka is downloaded
 ANSWER_SECONDS = 45  # for all lines: some keys are there only after some made-up events
 STOP_SECONDS = 60
-# The ids of made-up events are other ones in each run: the one in README stands for any.
-ID = "/tables/seen/"
 
 
 def curls() -> dict[str, tuple[str, bool]]:
@@ -91,11 +88,6 @@ def kill_all(state: Path) -> list[str]:
 def refusal(client: httpx.Client, path: str, stream: bool) -> str:
     """Ask; return what is wrong with the answer, empty if nothing is."""
     try:
-        if path.startswith(ID):
-            listed = client.get(ID.rstrip("/"), params={"limit": 1})
-            if listed.status_code != 200 or not listed.json()["keys"]:
-                return f"no id is listed: {listed.status_code} {listed.text}"
-            path = ID + quote(listed.json()["keys"][0]["key"])
         if not stream:
             answer = client.get(path)
             return "" if answer.status_code == 200 else f"{answer.status_code} {answer.text}"
