@@ -43,7 +43,7 @@ def summary(record: ConsumerRecord) -> dict[str, Any]:
     }
 
 
-def whole_letter(record: ConsumerRecord) -> dict[str, Any]:
+def whole_dead_letter(record: ConsumerRecord) -> dict[str, Any]:
     """Return a dead letter with its headers and bytes, as JSON; large values are truncated."""
     return {
         **summary(record),
@@ -109,7 +109,7 @@ def install(app: Service) -> None:
         lambda: [Operation("dead letters", DeadLetters, query=[topic_parameter(), LIMIT], unknown=True)]
     )
     @app.page("/dead-letters")
-    async def list_letters(web: Web, request: Request) -> Response:
+    async def list_dead_letters(web: Web, request: Request) -> Response:
         """List the newest dead letters of all topics, or of `topic`; at most `limit`."""
         of = topic_parameter()
         known(request.query, [of, LIMIT])
@@ -127,7 +127,13 @@ def install(app: Service) -> None:
         ]
     )
     @app.page("/dead-letters/{topic}/{partition}/{offset}")
-    async def show_letter(web: Web, request: Request, topic: str, partition: str, offset: str) -> Response:  # noqa: ARG001 (Faust's signature)
+    async def show_dead_letter(
+        web: Web,
+        request: Request,  # noqa: ARG001 (Faust's signature)
+        topic: str,
+        partition: str,
+        offset: str,
+    ) -> Response:
         """Return a dead letter with its headers and bytes."""
         place = topic_parameter().read(topic), PARTITION.read(partition), OFFSET.read(offset)
         record = await _read(record_at(app.kafka, *place), lock)
@@ -135,4 +141,4 @@ def install(app: Service) -> None:
             raise ProblemError(
                 404, f"There is no dead letter {topic}/{partition}/{offset}; /dead-letters lists the newest."
             )
-        return web.json(whole_letter(record))
+        return web.json(whole_dead_letter(record))

@@ -105,12 +105,3 @@ class Line(Panel):
     def shown(self) -> dict[str, Any]:
         """Return the panel for the page."""
         return self._shown(f"/{quote(self.key, safe='')}", by=self.by, last=self.last.total_seconds())
-
-
-PANELS: list[Panel] = []
-"""All that were declared, in the order in which the agents were loaded."""
-
-
-def show(*panels: Panel) -> None:
-    """Show panels on the live page."""
-    PANELS.extend(panels)
