@@ -84,18 +84,18 @@ def _run(stack: ExitStack, rate: float) -> None:
             "worker", [sys.executable, "-m", "faust", "-A", app_name(), "worker", "-l", "info"], worker_log
         )
     )
-    url = f"{'https' if conf.tls_cert else 'http'}://{conf.web_host}:{conf.web_port}"
-    _await_health(worker, url, conf.tls_cert, worker_log)
     children = {"worker": (worker, worker_log)}
     if rate and app.generator is None:
         click.echo("This service has no generator (`app.add_generator`): no events are generated.")
         rate = 0.0
-    if rate:
+    if rate:  # before the worker is ready: both import the service, which takes seconds
         feed_log = logs / "produce.log"
         feed = stack.enter_context(
             _child("source", [*MILLSTREAM, "-A", app_name(), "produce", "--rate", str(rate)], feed_log)
         )
         children["source"] = (feed, feed_log)
+    url = f"{'https' if conf.tls_cert else 'http'}://{conf.web_host}:{conf.web_port}"
+    _await_health(worker, url, conf.tls_cert, worker_log)
     click.echo(_welcome(app, url, rate, worker_log))
     while True:
         for name, (child, log) in children.items():

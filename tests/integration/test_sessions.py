@@ -94,7 +94,7 @@ def test_what_is_too_late_goes_to_the_late_events(service: Service) -> None:
 
 
 def test_an_agent_that_is_not_there_is_told(service: Service) -> None:
-    done = service.command("topics", "create", check=False, MILLSTREAM_AGENTS="activity,nobody")
+    done = service.command("topics", check=False, MILLSTREAM_AGENTS="activity,nobody")
     assert done.returncode != 0
     assert "there is no agent 'nobody'" in done.stderr
     assert "activity,page_totals,totals,users" in done.stderr

@@ -241,7 +241,7 @@ def test_events_that_are_deleted_before_they_are_fetched_are_told(service: Servi
     service.wait_done()
     ids = {json.loads(record.value)["event_id"] for record in service.read("visits.clean")}
     assert {f"after {user}" for user in users} <= ids
-    gone = re.findall(r"visits\.raw/(\d): the events (\d+) to (\d+) are gone", worker.log.read_text())
+    gone = re.findall(r"visits\.raw/(\d): the events (\d+) to (\d+) were lost", worker.log.read_text())
     assert {number for number, _, _ in gone} == set("0123")
     lost = {f"{part} {user}" for part in ("first", "second") for user in users} - ids
     assert sum(int(last) - int(first) + 1 for _, first, last in gone) == len(lost)
