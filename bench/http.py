@@ -98,7 +98,7 @@ def main(
     wrk is in Debian's and Ubuntu's packages (apt-get install wrk), and in Homebrew.
     """
     if shutil.which("wrk") is None:
-        raise click.ClickException("there is no wrk: apt-get install wrk")
+        raise click.ClickException("there is no wrk: `make components` installs it")
     try:
         numbers = [int(number) for number in connections.split(",")]
     except ValueError:

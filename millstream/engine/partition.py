@@ -1,7 +1,7 @@
 """A source partition that this worker owns: its parts, and its life from assignment to revocation."""
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +30,6 @@ from millstream.engine.takeover import SourceOffsets, Takeover
 from millstream.engine.tracing import Tracer
 from millstream.engine.upstream_watermarks import NO_EVENTS
 from millstream.kafka.producer import CoalescingProducer
-from millstream.kafka.records import ConsumerRecord
 from millstream.state.replica import Changes
 from millstream.state.state import State
 
@@ -244,10 +243,6 @@ class Partition:
     def batch(self, chunk: Chunk) -> Batch[Any]:
         """Return the batch of a chunk, for its agent."""
         return self._processing.batch(chunk)
-
-    def chunk(self, records: Sequence[ConsumerRecord]) -> Chunk:
-        """Return a chunk of records that were not fetched into the buffer."""
-        return self.offering.chunk(records)
 
     def agent_failed(self, failure: Exception) -> None:
         """Fetch again whatever the agent had when it failed outside of a commit."""

@@ -10,7 +10,7 @@ def promtool(*args: str, given: str = "") -> None:
     """Run promtool with a text as its input, or skip."""
     program = shutil.which("promtool")
     if program is None:
-        pytest.skip("promtool is not installed: Debian's package `prometheus` has it")
+        pytest.skip("no promtool: `make components` installs it")
     done = subprocess.run(
         [program, *args], input=given, capture_output=True, text=True, timeout=120, check=False
     )

@@ -18,7 +18,7 @@ from tests.framework.service import Service, Worker
 
 pytestmark = [
     pytest.mark.kafka,
-    pytest.mark.skipif(CHROMIUM is None, reason="no browser: install chromium (Debian's package)"),
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: `make components` installs it"),
 ]
 SHOTS = Path(__file__).resolve().parents[2] / "build" / "screenshots"
 AGENTS = "activity,page_totals,users,totals"

@@ -89,7 +89,7 @@ class Prometheus:
     def __init__(self, folder: Path, targets: dict[str, tuple[str, str]]) -> None:
         program = shutil.which("prometheus")
         if program is None:
-            pytest.skip("Prometheus is not installed: Debian's package is `prometheus`")
+            pytest.skip("no Prometheus: `make components` installs it")
         folder.mkdir()
         (folder / "rules.yml").write_text(in_seconds(RULES.read_text()))
         static = [

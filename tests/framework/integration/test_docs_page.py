@@ -6,7 +6,7 @@ from tests.framework.browser import CHROMIUM, browser
 from tests.framework.integration.test_page_token import guard
 from tests.framework.views import Views, event, serve
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no browser: install chromium (Debian's package)")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: `make components` installs it")
 
 # React notices only what is set as a user sets it.
 SET = """(input, text) => {

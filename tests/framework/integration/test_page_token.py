@@ -9,7 +9,7 @@ from millstream.web.problems import problem
 from tests.framework.browser import CHROMIUM, browser
 from tests.framework.views import Views, event, serve
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no browser: install chromium (Debian's package)")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: `make components` installs it")
 
 
 @web.middleware

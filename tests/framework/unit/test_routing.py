@@ -167,6 +167,18 @@ async def test_each_worker_gives_the_same_answer(group: Group, target: str) -> N
     )
 
 
+async def test_a_topic_that_no_agent_reads_is_not_missing(
+    group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for engine in group.engines.values():
+        unread = SimpleNamespace(topic="unread", tables=[], keyed=set())
+        monkeypatch.setitem(engine.sources, "unread", unread)
+    for at in range(3):
+        answer = await group.ask("/tables", at)
+        assert (answer["partial"], answer.get("missing")) == (False, None)
+        assert [part["partition"] for part in answer["tables"][0]["partitions"]] == [0, 1, 2, 3]
+
+
 async def test_an_answer_says_where_it_is_from(group: Group) -> None:
     parts = (await group.ask("/tables/t/k3", 2))["partitions"]
     assert [part["partition"] for part in parts] == [0, 1, 2, 3]

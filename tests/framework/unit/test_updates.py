@@ -40,7 +40,7 @@ async def process(owner: Partition, numbers: list[int]) -> None:
         SimpleNamespace(offset=owner.cursor.accepted + i, value=b"%d" % n, headers=(), timestamp=0)
         for i, n in enumerate(numbers)
     ]
-    batch = owner.batch(owner.chunk(cast(Any, records)))
+    batch = owner.batch(owner.offering.chunk(cast(Any, records)))
     async with batch.commit() as commit:
         sums = [0, 0]
         for n in batch:
