@@ -111,7 +111,9 @@ class Position(msgspec.Struct, array_like=True):
         try:
             position = msgspec.msgpack.decode(raw, type=cls)
         except msgspec.ValidationError:  # another format: its number tells which
-            _check_format(msgspec.msgpack.decode(raw)[len(cls.__struct_fields__) - 1])
+            fields, place = msgspec.msgpack.decode(raw), cls.__struct_fields__.index("format")
+            if isinstance(fields, list) and len(fields) > place:
+                _check_format(fields[place])
             raise
         _check_format(position.format)
         return position
@@ -130,7 +132,7 @@ def check_fence(record: LogRecord) -> None:
     """
     for name, value in record.headers:
         if name == FORMAT_HEADER:
-            _check_format(int(value) if value.isdigit() and len(value) < 10 else value)
+            _check_format(int(value) if value and value.isdigit() and len(value) < 10 else value)
 
 
 def _check_format(found: object) -> None:

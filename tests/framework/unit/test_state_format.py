@@ -64,7 +64,8 @@ def later_positions() -> list[bytes]:
 
 
 def later_entries() -> list[Entry]:
-    fences = [Entry(FENCE, b"", [(FORMAT_HEADER, value)]) for value in (LATER, b"0", b"", b"x", b"9" * 5000)]
+    values: list[Any] = [LATER, b"0", b"", b"x", b"9" * 5000, None]  # Kafka's headers may be null
+    fences = [Entry(FENCE, b"", [(FORMAT_HEADER, value)]) for value in values]
     return fences + [entry(0, POSITION, raw) for raw in later_positions()]
 
 
@@ -90,6 +91,7 @@ async def test_an_unknown_format_on_disk_is_refused(raw: bytes) -> None:
         state_of(log, rows)
 
 
-def test_a_broken_position_is_no_unknown_format() -> None:
+@pytest.mark.parametrize("broken", [[7, 12.5, 3, [1, 2, 3], FORMAT], [7], 7, {"a": 1}, None])
+def test_a_broken_position_is_no_unknown_format(broken: Any) -> None:
     with pytest.raises(msgspec.ValidationError):
-        Position.decode(msgspec.msgpack.encode([7, 12.5, 3, [1, 2, 3], FORMAT]))
+        Position.decode(msgspec.msgpack.encode(broken))
