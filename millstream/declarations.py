@@ -38,6 +38,7 @@ class Declarations:
         settings: where topics lie, and their limits.
         topology: the source topics, their tables, and how their agents fail.
         topic_specs: all topics as they are declared, by name.
+        references: the reference topics, by name without a prefix, whether or not an agent looks them up.
         panels: what the live page draws of tables, in the order in which they were added.
         file_formats: the formats of files that `load` and `replay` read, by name.
         generator: makes up events for `produce` and `run`; None if the service has none.
@@ -48,6 +49,7 @@ class Declarations:
     settings: Settings
     topology: Topology
     topic_specs: dict[str, TopicSpec]
+    references: dict[str, Reference[Any]]
     panels: list[Panel]
     file_formats: dict[str, FileFormat]
     generator: Generator | None
@@ -58,6 +60,7 @@ class Declarations:
     def _declare_nothing(self) -> None:
         self.topology = Topology()
         self.topic_specs = {}
+        self.references = {}
         self.panels = []
         self.file_formats = {}
         self.generator = None
@@ -109,9 +112,11 @@ class Declarations:
         )
         self.topology.sources[name] = Source(
             topic=name,
+            record=record,
             key=key,
             decode=decoder.many,
             event_time=operator.attrgetter(event_time),
+            time_field=event_time,
             dead_letters=self.settings.topic(dead_letters),
             late=self.settings.topic(late) if late else None,
             out_of_order=out_of_order.total_seconds(),
@@ -169,7 +174,9 @@ class Declarations:
                 "message.timestamp.type": "LogAppendTime",
             },
         )
-        return Reference(name, conf.topic(name), key=key, decode=decoder.many)
+        reference = Reference[R](name, conf.topic(name), record=record, key=key, decode=decoder.many)
+        self.references[name] = reference
+        return reference
 
     def add_references(self, topic: faust.Topic, *references: Reference[Any]) -> None:
         """Attach reference topics to a source topic: its agent may look them up, exactly through crashes."""

@@ -14,10 +14,12 @@ class Source:
 
     Attributes:
         topic: its name.
+        record: the Record that its values are.
         key: field of an event that is the record's key.
         decode: turns records into events. An exception with a `code` and a `reason` stands for an invalid
             record.
         event_time: returns an event's time, seconds since the epoch.
+        time_field: field of an event that is the event time.
         dead_letters: name of the topic for invalid records.
         late: name of the topic for events that come too late for a table; None if it has none.
         out_of_order: how far an event time may lie behind the largest one before it, without the event being
@@ -32,9 +34,11 @@ class Source:
     """
 
     topic: str
+    record: Any
     key: str
     decode: Callable[[Sequence[ConsumerRecord]], list[Any]]
     event_time: Callable[[Any], float]
+    time_field: str
     dead_letters: str
     late: str | None = None
     out_of_order: float = 0.0

@@ -31,15 +31,23 @@ class Reference(Generic[R]):
     Args:
         name: its name in queries.
         topic: its name in Kafka.
+        record: the Record that its values are.
         key: the field of a value that equals the record's key.
         decode: decodes records into values; it returns an exception in place of an invalid one.
     """
 
     def __init__(
-        self, name: str, topic: str, *, key: str, decode: Callable[[Sequence[ConsumerRecord]], list[Any]]
+        self,
+        name: str,
+        topic: str,
+        *,
+        record: type[R],
+        key: str,
+        decode: Callable[[Sequence[ConsumerRecord]], list[Any]],
     ) -> None:
         self.name = name
         self.topic = topic
+        self.record = record
         self.key = key
         self.decode = decode
 

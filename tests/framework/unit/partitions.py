@@ -62,9 +62,11 @@ def partition(shared: Services, log: MemoryLog, path: Path, number: int = 0) -> 
     """Make a partition of the topic `numbers` that is at work."""
     source = Source(
         topic="numbers",
+        record=int,
         key="",
         dead_letters="dead",
         event_time=float,
+        time_field="",
         decode=lambda records: [int(record.value or 0) for record in records],
     )
     made = Partition(shared, source, number, limit=100, policy=ErrorPolicy(), counters=Counters())

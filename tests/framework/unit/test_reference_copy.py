@@ -22,7 +22,7 @@ from tests.framework.unit.test_reference import HOUR, NOW, Price
 
 def prices() -> Reference[Price]:
     decoder = Decoder(Price, max_bytes=1000, max_future=timedelta.max, time_field=None)
-    return Reference("prices", "prices", key="code", decode=decoder.many)
+    return Reference("prices", "prices", record=Price, key="code", decode=decoder.many)
 
 
 def copy_of(versions: list[tuple[int, str, int | None, float]], now: list[float]) -> ReferenceCopy:
