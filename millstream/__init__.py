@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from millstream.engine.batch import Batch, Batches
     from millstream.engine.commit import Commit
     from millstream.engine.error_policy import Backoff, DeadLetterLimit, ErrorPolicy, Verdict
+    from millstream.errors import DeclarationError
+    from millstream.fields import Fallback, From
     from millstream.records import EventTime, twin
     from millstream.settings import Settings
 
@@ -25,8 +27,11 @@ __all__ = [
     "Batches",
     "Commit",
     "DeadLetterLimit",
+    "DeclarationError",
     "ErrorPolicy",
     "EventTime",
+    "Fallback",
+    "From",
     "Record",
     "Settings",
     "Verdict",
@@ -40,8 +45,11 @@ _HOMES = {
     "Batches": "millstream.engine.batch",
     "Commit": "millstream.engine.commit",
     "DeadLetterLimit": "millstream.engine.error_policy",
+    "DeclarationError": "millstream.errors",
     "ErrorPolicy": "millstream.engine.error_policy",
     "EventTime": "millstream.records",
+    "Fallback": "millstream.fields",
+    "From": "millstream.fields",
     "Record": "faust",
     "Settings": "millstream.settings",
     "Verdict": "millstream.engine.error_policy",

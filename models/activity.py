@@ -144,32 +144,34 @@ def risk_level(amount: float | None) -> RiskLevel:
 def enriched(event: ActivityEvent) -> EnrichedActivity:
     """Return the event with its risk level and region."""
     return _Enriched(
-        event.event_id,
-        event.user_id,
-        event.action,
-        event.timestamp,
-        event.page,
-        event.amount,
-        event.quantity,
-        event.currency,
-        event.country,
-        event.session_id,
-        event.attributes,
-        risk_level(event.amount),
-        region(event.country),
+        event_id=event.event_id,
+        user_id=event.user_id,
+        action=event.action,
+        timestamp=event.timestamp,
+        page=event.page,
+        amount=event.amount,
+        quantity=event.quantity,
+        currency=event.currency,
+        country=event.country,
+        session_id=event.session_id,
+        attributes=event.attributes,
+        risk_level=risk_level(event.amount),
+        region=region(event.country),
     )
 
 
 def page_count(page: str, start: int, end: int, *, partition: int, views: int, version: int) -> PageCount:
     """Return the record of a window of page views."""
-    return _PageCount(page, partition, start, end, views, version)
+    return _PageCount(
+        page=page, partition=partition, window_start=start, window_end=end, views=views, version=version
+    )
 
 
 def page_total(page: str, start: int, end: int, views: int) -> PageTotal:
     """Return the record of a window of page views over all partitions."""
-    return _PageTotal(page, start, end, views)
+    return _PageTotal(page=page, window_start=start, window_end=end, views=views)
 
 
 def page_views(top: list[dict[str, Any]]) -> list[PageViews]:
     """Return the records of the most viewed pages; `top` has items and weights."""
-    return [_PageViews(one["item"], one["weight"]) for one in top]
+    return [_PageViews(page=one["item"], views=one["weight"]) for one in top]

@@ -84,19 +84,21 @@ _TopPages = twin(TopPages)
 
 def partial(table: Total, key: str, start: int, *, partition: int, version: int, **value: Any) -> Partial:
     """Return the record of a partition's partial; `value` is the total's field."""
-    return _Partial(table, key, partition, start, version, **value)
+    return _Partial(table=table, key=key, partition=partition, window_start=start, version=version, **value)
 
 
 def users_per_minute(start: int, end: int, result: dict[str, Any], *, final: bool) -> UsersPerMinute:
     """Return the record of a minute."""
-    return _UsersPerMinute(start, end, result["users"], final)
+    return _UsersPerMinute(window_start=start, window_end=end, users=result["users"], final=final)
 
 
 def sales_per_day(country: str, start: int, end: int, result: dict[str, Any], *, final: bool) -> SalesPerDay:
     """Return the record of a country's day."""
-    return _SalesPerDay(country, start, end, **result, final=final)
+    return _SalesPerDay(country=country, window_start=start, window_end=end, **result, final=final)
 
 
 def top_pages(start: int, end: int, result: dict[str, Any]) -> TopPages:
     """Return the record of five minutes."""
-    return _TopPages(start, end, page_views(result["pages"]), result["pages_error"])
+    return _TopPages(
+        window_start=start, window_end=end, pages=page_views(result["pages"]), error=result["pages_error"]
+    )

@@ -153,29 +153,36 @@ _Profile = twin(Profile)
 
 def activity_session(user_id: str, start: float, end: float, totals: dict[str, Any]) -> ActivitySession:
     """Return the record of a closed session; `totals` are its fields."""
-    return _ActivitySession(user_id, start, end, **totals)
+    return _ActivitySession(user_id=user_id, start=start, end=end, **totals)
 
 
 def conversion(user_id: str, purchase: Purchase, click: Click | None = None) -> Conversion:
     """Return the record of a purchase, and of a click before it."""
-    bought = (user_id, purchase.event_id, purchase.purchased, purchase.amount)
-    return _Conversion(*bought) if click is None else _Conversion(*bought, *msgspec.structs.astuple(click))
+    bought: dict[str, Any] = {
+        "user_id": user_id,
+        "purchase_id": purchase.event_id,
+        "purchased": purchase.purchased,
+        "amount": purchase.amount,
+    }
+    if click is None:
+        return _Conversion(**bought)
+    return _Conversion(**bought, click_id=click.event_id, clicked=click.clicked, page=click.page)
 
 
 def latest(event: ActivityEvent) -> Latest:
     """Return the part of an event that a profile shows."""
-    return _Latest(event.action, event.timestamp, event.page)
+    return _Latest(action=event.action, timestamp=event.timestamp, page=event.page)
 
 
 def profile(user_id: str, result: dict[str, Any]) -> Profile:
     """Return the record of a user; `result` has its fields."""
     return _Profile(
-        user_id,
-        result["latest"],
-        page_views(result["pages"]),
-        result["pages_error"],
-        result["events"],
-        result["views"],
-        result["purchases"],
-        result["amount"],
+        user_id=user_id,
+        latest=result["latest"],
+        pages=page_views(result["pages"]),
+        pages_error=result["pages_error"],
+        events=result["events"],
+        views=result["views"],
+        purchases=result["purchases"],
+        amount=result["amount"],
     )

@@ -58,7 +58,7 @@ def run(table: WindowTable[Any, int] | SessionTable[Any, int]) -> None:
 
 def send_result(commit: Commit, window: Window | Session) -> None:
     """Send the result of a window."""
-    value = _WindowResult(window.key, window.start, window.end, **window.result)
+    value = _WindowResult(key=window.key, start=window.start, end=window.end, **window.result)
     commit.send(results, key=window.key, value=value)
 
 

@@ -66,7 +66,13 @@ async def ads(batches: Batches[AdEvent]) -> None:
 
 def send_count(commit: Commit, window: Window) -> None:
     """Send the newest count of a campaign's ten seconds."""
-    value = _CampaignCount(window.key, commit.partition, window.start, window.end, window.result["views"])
+    value = _CampaignCount(
+        campaign_id=window.key,
+        partition=commit.partition,
+        window_start=window.start,
+        window_end=window.end,
+        views=window.result["views"],
+    )
     commit.update(counts, key=window.key, value=value, of=(window.key, window.start))
 
 

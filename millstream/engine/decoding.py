@@ -55,7 +55,7 @@ class Decoding:
         if source.behind is not None:
             upstream = read_markers(records, cursor.upstream, cursor.watermark)
         events = records if upstream is None else upstream.events
-        decoded = source.decode(events)
+        decoded = source.decode(events, cursor.name)
         validated = self._errors.validate(events, decoded, retry=retry)
         end = records[-1].offset + 1
         if validated.refused is not None:

@@ -1,9 +1,11 @@
 """The headers that say where a record comes from."""
 
 from millstream.kafka.records import ConsumerRecord
+from millstream.serde.wire import REPLAY_OF
+
+__all__ = ["ORIGIN", "REPLAY_OF", "first_offset", "source_of"]
 
 ORIGIN = "origin"
-REPLAY_OF = "replay-of"
 
 
 def source_of(record: ConsumerRecord) -> tuple[bytes, int] | None:

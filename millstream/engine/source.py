@@ -1,10 +1,9 @@
 """A source topic, as the engine sees it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from millstream.kafka.records import ConsumerRecord
 from millstream.tables.reference import Reference
 
 
@@ -16,8 +15,8 @@ class Source:
         topic: its name.
         record: the Record that its values are.
         key: field of an event that is the record's key.
-        decode: turns records into events. An exception with a `code` and a `reason` stands for an invalid
-            record.
+        decode: turns records into events; its second argument is their partition, `topic/number`. An
+            exception with a `code` and a `reason` stands for an invalid record.
         event_time: returns an event's time, seconds since the epoch.
         time_field: field of an event that is the event time.
         dead_letters: name of the topic for invalid records.
@@ -36,7 +35,7 @@ class Source:
     topic: str
     record: Any
     key: str
-    decode: Callable[[Sequence[ConsumerRecord]], list[Any]]
+    decode: Callable[..., list[Any]]
     event_time: Callable[[Any], float]
     time_field: str
     dead_letters: str

@@ -1,18 +1,29 @@
 """JSON: decoders of Records, and the encoder of agents' outputs."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import faust
 import msgspec
 
-from millstream.records import EventTime, Invalid, event_time, struct_of, twin
+from millstream.records import EventTime, Invalid, event_time, make_struct, struct_of
+from millstream.serde.wire import FromKafka, WireForm, wire_form
 
 R = TypeVar("R", bound=faust.Record)
 
-encode = msgspec.json.Encoder().encode
-"""Encode a twin as JSON; an `EventTime` becomes a number of seconds."""
+
+def _encode_other(value: object) -> object:
+    if isinstance(value, faust.Record):
+        return value.asdict()
+    # msgspec requires this error for unknown types.
+    raise NotImplementedError(
+        f"a {type(value).__name__} cannot be sent: send a Record, its twin, or what JSON has a form for"
+    )
+
+
+encode = msgspec.json.Encoder(enc_hook=_encode_other).encode
+"""Encode a Record or its twin as JSON; an `EventTime` becomes a number of seconds."""
 
 
 def _decode_time(typ: type, value: object) -> float:
@@ -20,13 +31,6 @@ def _decode_time(typ: type, value: object) -> float:
         # msgspec requires this error for unknown types.
         raise NotImplementedError(f"a Record's field cannot be of the type {typ!r}")
     return event_time(value)
-
-
-class FromKafka(Protocol):
-    """The part of a record that a decoder needs: its bytes and the broker's time in milliseconds."""
-
-    value: bytes | None
-    timestamp: int
 
 
 class Decoder(Generic[R]):
@@ -37,6 +41,9 @@ class Decoder(Generic[R]):
         max_bytes: size limit of a value.
         max_future: how far an event time may be ahead of the broker's time.
         time_field: name of the event-time field; None if there is none.
+
+    Raises:
+        DeclarationError: the Record has a field that cannot be decoded.
     """
 
     def __init__(
@@ -46,15 +53,25 @@ class Decoder(Generic[R]):
         self.max_bytes = max_bytes
         self.max_future = max_future.total_seconds()
         self.time_field = time_field
-        self._twin = twin(record)
-        self._decode = msgspec.json.Decoder(self._twin, dec_hook=_decode_time).decode
+        self._struct = struct_of(record)
+        self._decode = msgspec.json.Decoder(self._struct, dec_hook=_decode_time).decode
         # It accepts everything that `event_time` accepts, and its errors say what is wrong.
-        self._decode_slowly = msgspec.json.Decoder(struct_of(record, {}), dec_hook=_decode_time).decode
+        self._decode_slowly = msgspec.json.Decoder(make_struct(record, {}), dec_hook=_decode_time).decode
         self._moments = tuple(name for name, typ in record._options.fields.items() if typ is EventTime)
+        # Of Records whose fields may come from elsewhere.
+        self._wire: WireForm | None = wire_form(record, self._struct, _decode_time)
+        self._wire_first = self._wire is not None and self._wire.always
 
-    def many(self, records: Iterable[FromKafka]) -> list[Any]:
-        """Decode a batch; an invalid value is replaced by an `Invalid`."""
+    def many(self, records: Sequence[FromKafka], place: str = "") -> list[Any]:
+        """Decode a batch; an invalid value is replaced by an `Invalid`.
+
+        Args:
+            records: the records of one partition.
+            place: the partition, `topic/number`, for fields that come from a record's origin.
+        """
         decode, max_bytes, time_field, moments = self._decode, self.max_bytes, self.time_field, self._moments
+        if self._wire_first:
+            return [self._from_wire(record, place) for record in records]
         out: list[Any] = []
         append = out.append
         for record in records:
@@ -63,8 +80,7 @@ class Decoder(Generic[R]):
             # cycle.
             try:
                 if len(value) > max_bytes:  # type: ignore[arg-type] # None is rare: see below
-                    reason = f"The value has {len(value or b'')} bytes; the limit is {max_bytes}."
-                    append(Invalid("too-large", reason))
+                    append(self._too_large(value))
                     continue
                 try:
                     event = decode(value)  # type: ignore[arg-type] # as above
@@ -76,12 +92,14 @@ class Decoder(Generic[R]):
                             raise ValueError  # the slow decoder's error says what is wrong
                         setattr(event, name, seconds)
                 except (msgspec.ValidationError, ValueError):
-                    event = self._twin(*msgspec.structs.astuple(self._decode_slowly(value)))  # type: ignore[arg-type] # as above
+                    if self._wire is not None:
+                        append(self._from_wire(record, place))
+                        continue
+                    event = self._struct(*msgspec.structs.astuple(self._decode_slowly(value)))  # type: ignore[arg-type] # as above
                 if time_field is not None:
                     ahead = getattr(event, time_field) - record.timestamp / 1000
                     if ahead > self.max_future:
-                        reason = f"The event time is {ahead / 3600:.1f} hours in the future."
-                        append(Invalid("impossible-time", reason))
+                        append(_in_the_future(ahead))
                         continue
                 append(event)
             except (msgspec.DecodeError, UnicodeError, TypeError, RecursionError) as exc:
@@ -103,10 +121,40 @@ class Decoder(Generic[R]):
             raise event
         return cast(R, event)
 
+    def _from_wire(self, record: FromKafka, place: str) -> Any:
+        """Return the event of a record whose fields may come from elsewhere, or an `Invalid`."""
+        wire, value = self._wire, record.value
+        assert wire is not None
+        try:
+            if len(value) > self.max_bytes:  # type: ignore[arg-type] # None: a TypeError
+                return self._too_large(value)
+            event = wire.event(record, place)
+            if self.time_field is not None:
+                ahead = getattr(event, self.time_field) - record.timestamp / 1000
+                if ahead > self.max_future:
+                    return _in_the_future(ahead)
+            return event
+        except Invalid as exc:
+            return exc.with_traceback(None)
+        except (msgspec.DecodeError, UnicodeError, TypeError, RecursionError) as exc:
+            return _explain(value, exc)
+
+    def _too_large(self, value: bytes | None) -> Invalid:
+        return Invalid(
+            "too-large", f"The value has {len(value or b'')} bytes; the limit is {self.max_bytes}."
+        )
+
 
 class _Value(msgspec.Struct):
     value: bytes | None
     timestamp: int
+    offset: int = 0
+    key: bytes | None = None
+    headers: Sequence[tuple[str, bytes]] = ()
+
+
+def _in_the_future(seconds: float) -> Invalid:
+    return Invalid("impossible-time", f"The event time is {seconds / 3600:.1f} hours in the future.")
 
 
 def _seconds(moment: datetime | float) -> float:
@@ -135,3 +183,6 @@ def _explain(value: bytes | None, exc: Exception) -> Invalid:
     else:
         code = "out-of-range"
     return Invalid(code, f"{text[0].upper()}{text[1:]}.")
+
+
+__all__ = ["Decoder", "FromKafka", "encode"]

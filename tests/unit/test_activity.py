@@ -84,7 +84,11 @@ def test_invalid(value: bytes | None, code: str) -> None:
 
 
 def test_twin_has_the_fields_of_its_record() -> None:
-    assert twin(EnrichedActivity).__struct_fields__ == tuple(EnrichedActivity._options.fields)
+    made = twin(EnrichedActivity)(event_id="e", user_id="u", action="view", timestamp=1.0)
+    assert set(made.__struct_fields__) == set(EnrichedActivity._options.fields)  # type: ignore[attr-defined] # a struct
+    assert (made.event_id, made.page, made.timestamp) == ("e", None, 1.0)
+    with pytest.raises(TypeError):
+        twin(EnrichedActivity)("e", "u", "view", 1.0)
 
 
 @pytest.mark.parametrize(

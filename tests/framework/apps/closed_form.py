@@ -85,7 +85,9 @@ async def closed_form(batches: Batches[Number]) -> None:
             for number in batch:
                 table.add(number.key, number.value, at=number.timestamp)
                 total = known[number.key] = totals.value.add(known[number.key], number.value)
-                value = _Running(number.key, total.count, total.sum, total.min, total.max)
+                value = _Running(
+                    key=number.key, count=total.count, sum=total.sum, min=total.min, max=total.max
+                )
                 commit.send(running, key=number.key, value=value)
             await calls["sink"]()
 

@@ -60,7 +60,7 @@ async def faulty(batches: Batches[Order]) -> None:
                 if order.fault == "left-out":
                     tried["left-out"] = max(1, tried["left-out"])
                 counter.add(order.user_id, 1, at=order.timestamp)
-                commit.send(done, key=order.user_id, value=twin(Done)(order.event_id, 1))
+                commit.send(done, key=order.user_id, value=twin(Done)(event_id=order.event_id, tries=1))
                 if WELL:
                     continue
                 if order.fault == "hang":

@@ -42,7 +42,7 @@ async def price(batches: Batches[Order]) -> None:
             known = prices.open(commit)
             for order in batch:
                 found = known.get(order.code)
-                value = _Priced(order.number, None if found is None else found.price)
+                value = _Priced(number=order.number, price=None if found is None else found.price)
                 commit.send(priced, key=order.code, value=value)
 
 

@@ -162,7 +162,13 @@ async def visits(batches: Batches[Visit]) -> None:
 
 
 def send_page_count(commit: Commit, window: Window) -> None:
-    value = _PageCount(window.key, commit.partition, window.start, window.result["views"], commit.version)
+    value = _PageCount(
+        page=window.key,
+        partition=commit.partition,
+        window_start=window.start,
+        views=window.result["views"],
+        version=commit.version,
+    )
     commit.update(page_counts, key=window.key, value=value, of=(window.key, window.start))
 
 
@@ -209,7 +215,14 @@ def send_pages(commit: Commit, window: Window) -> None:
 
 
 def _send_partial(commit: Commit, table: Any, window: Window, **value: Any) -> None:
-    record = _Partial(table, window.key, commit.partition, window.start, commit.version, **value)
+    record = _Partial(
+        table=table,
+        key=window.key,
+        partition=commit.partition,
+        window_start=window.start,
+        version=commit.version,
+        **value,
+    )
     commit.update(partials, key=window.key, value=record, of=(table, window.key, window.start))
 
 

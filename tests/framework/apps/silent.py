@@ -47,7 +47,11 @@ async def walking(batches: Batches[Step]) -> None:
 
 
 def _send(commit: Commit, walk: Session) -> None:
-    commit.send(done, key=walk.key, value=twin(Walk)(walk.key, walk.start, walk.end, walk.result["steps"]))
+    commit.send(
+        done,
+        key=walk.key,
+        value=twin(Walk)(user_id=walk.key, start=walk.start, end=walk.end, steps=walk.result["steps"]),
+    )
 
 
 __all__ = ["app"]

@@ -87,7 +87,13 @@ async def visits(batches: Batches[Visit]) -> None:
 
 
 def send_count(commit: Commit, window: Window) -> None:
-    value = _PageCount(window.key, commit.partition, window.start, window.result["views"], commit.version)
+    value = _PageCount(
+        page=window.key,
+        partition=commit.partition,
+        window_start=window.start,
+        views=window.result["views"],
+        version=commit.version,
+    )
     commit.update(page_counts, key=window.key, value=value, of=(window.key, window.start))
 
 
@@ -102,7 +108,7 @@ async def add_up(batches: Batches[PageCount]) -> None:
 
 
 def send_total(commit: Commit, window: Window) -> None:
-    value = _PageTotal(window.key, window.start, window.result["views"])
+    value = _PageTotal(page=window.key, window_start=window.start, views=window.result["views"])
     commit.update(page_totals, key=window.key, value=value, of=(window.key, window.start))
 
 

@@ -67,7 +67,7 @@ def partition(shared: Services, log: MemoryLog, path: Path, number: int = 0) -> 
         dead_letters="dead",
         event_time=float,
         time_field="",
-        decode=lambda records: [int(record.value or 0) for record in records],
+        decode=lambda records, _: [int(record.value or 0) for record in records],
     )
     made = Partition(shared, source, number, limit=100, policy=ErrorPolicy(), counters=Counters())
     made.cursor.state = State(log, Store(path), [])

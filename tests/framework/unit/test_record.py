@@ -156,4 +156,8 @@ def test_offset_of_a_zone_is_honoured() -> None:
 
 
 def test_twin_has_the_fields_of_its_record() -> None:
-    assert twin(MoreOfAnEvent).__struct_fields__ == tuple(MoreOfAnEvent._options.fields)
+    made = twin(MoreOfAnEvent)(event_id="e", user_id="u", action="view", timestamp=1.0)
+    assert set(made.__struct_fields__) == set(MoreOfAnEvent._options.fields)  # type: ignore[attr-defined] # a struct
+    assert (made.event_id, made.page, made.timestamp) == ("e", None, 1.0)
+    with pytest.raises(TypeError):
+        twin(MoreOfAnEvent)("e", "u", "view", 1.0)

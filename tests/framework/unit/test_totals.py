@@ -141,7 +141,7 @@ def test_the_limits_of_events_are_not_for_counts() -> None:
         value: bytes
         timestamp: int = 0
 
-    far = twin(PageCount)("/" + "a" * 400_000, 0, 10**10, 1, 0)
+    far = twin(PageCount)(page="/" + "a" * 400_000, partition=0, window_start=10**10, views=1, version=0)
     (decoded,) = source.decode([FromKafka(encode(far))])  # type: ignore[list-item] # all that is read of it
     assert (decoded, source.event_time(decoded)) == (far, 10**10)
 
