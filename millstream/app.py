@@ -13,12 +13,14 @@ from faust.types import TP
 
 from millstream import agents as agent_files
 from millstream.declarations import Declarations
+from millstream.engine.agents import AgentGroup
 from millstream.engine.engine import FAILED_SECONDS, Engine
 from millstream.engine.error_policy import DeadLetterLimit, ErrorPolicy
 from millstream.engine.shutdown import end_within
 from millstream.engine.tracing import Tracer
 from millstream.engine.transport import Transport, topics_of
 from millstream.engine.worker import Worker, settle_memory
+from millstream.errors import DeclarationError
 from millstream.faust_options import faust_options
 from millstream.kafka.local import KafkaUnavailable, bootstrap, status
 from millstream.kafka.topics import TopicError, broker_count, ensure, topic_ids
@@ -125,24 +127,36 @@ class App(Declarations, faust.App):
     def agent(
         self, channel: Any = None, *, errors: ErrorPolicy | None = None, **options: Any
     ) -> Callable[[Any], Any]:
-        """Declare an agent, as Faust does.
+        """Declare an agent, as Faust does. Several agents of a source topic share the commit of each batch.
 
         Args:
             channel: the topic that it reads.
             errors: what its exceptions mean, where the topic is read in batches.
             options: Faust's.
         """
-        if errors is not None:
-            self.topology.policies.update(dict.fromkeys(topics_of(channel), errors))
-        declare = cast("Callable[[Any], Any]", super().agent(channel, **options))
         topic = next((topic for topic in topics_of(channel) if topic in self.topology.sources), None)
+        declare = cast("Callable[[Any], Any]", super().agent(channel, **options))
         if topic is None:
             return declare
+        group = self.topology.agents.setdefault(topic, AgentGroup(topic))
+        self._note_policy(topic, errors, first=not group)
 
         def with_batches(agent: Callable[[Any], Any]) -> Any:
-            return declare(wraps(agent)(lambda stream: agent(self.engine.scheduler.batches(topic, stream))))
+            group.add(agent)
+            if len(group) > 1:
+                return agent  # the first one's Faust agent runs all
+            return declare(
+                wraps(agent)(lambda stream: group.run(self.engine.scheduler.batches(topic, stream)))
+            )
 
         return with_batches
+
+    def _note_policy(self, topic: str, errors: ErrorPolicy | None, *, first: bool) -> None:
+        policies = self.topology.policies
+        if errors is not None and not first and policies.get(topic) not in (None, errors):
+            raise DeclarationError(f"two agents of {topic} have different error policies: it has one")
+        if errors is not None:
+            policies[topic] = errors
 
     async def ensure_topics(self) -> dict[str, bool]:
         """Create the topics that are missing, and check all of them; see `millstream.kafka.topics.ensure`."""

@@ -7,10 +7,12 @@ from typing import Any, TypeVar
 
 import faust
 
+from millstream.checks import check_event_time, check_key, check_table, check_table_name, check_topic_name
 from millstream.engine.engine import Engine
 from millstream.engine.source import Source
 from millstream.engine.topology import Topology
 from millstream.engine.transport import BatchSchema
+from millstream.errors import DeclarationError
 from millstream.faust_options import COMMIT_BYTES
 from millstream.kafka.topics import TopicSpec
 from millstream.observability.metrics import Metric
@@ -20,6 +22,7 @@ from millstream.sources.formats import FileFormat
 from millstream.sources.generator import Generator
 from millstream.state.replica import DELETIONS_KEPT, Table
 from millstream.state.storage import log_topic
+from millstream.tables.origin_dedup import OriginDedupTable
 from millstream.tables.reference import REPLACED_KEPT, Reference
 from millstream.web.panels import Panel
 
@@ -39,6 +42,7 @@ class Declarations:
         topology: the source topics, their tables, and how their agents fail.
         topic_specs: all topics as they are declared, by name.
         references: the reference topics, by name without a prefix, whether or not an agent looks them up.
+        outputs: the Records of the topics that agents send to, by name.
         panels: what the live page draws of tables, in the order in which they were added.
         file_formats: the formats of files that `load` and `replay` read, by name.
         generator: makes up events for `produce` and `run`; None if the service has none.
@@ -50,6 +54,7 @@ class Declarations:
     topology: Topology
     topic_specs: dict[str, TopicSpec]
     references: dict[str, Reference[Any]]
+    outputs: dict[str, type[faust.Record]]
     panels: list[Panel]
     file_formats: dict[str, FileFormat]
     generator: Generator | None
@@ -61,6 +66,9 @@ class Declarations:
         self.topology = Topology()
         self.topic_specs = {}
         self.references = {}
+        self.outputs = {}
+        self._table_names: set[str] = set()
+        self._asides: set[str] = set()
         self.panels = []
         self.file_formats = {}
         self.generator = None
@@ -73,7 +81,7 @@ class Declarations:
         record: type[faust.Record],
         *,
         key: str,
-        dead_letters: str,
+        dead_letters: str | None = None,
         event_time: str = "timestamp",
         late: str | None = None,
         out_of_order: timedelta = timedelta(0),
@@ -88,7 +96,8 @@ class Declarations:
             name: the topic's name.
             record: the Record that its values are.
             key: the Record's field that is the key. Order and deduplication hold among events of one key.
-            dead_letters: name of the topic for invalid records; it is declared with this one.
+            dead_letters: name of the topic for invalid records; it is declared with this one. None for the
+                topic's name and `.dead-letters`.
             event_time: the Record's field that is the event time.
             late: name of the topic for events that come too late for a table, declared likewise; needed if a
                 table has a grace.
@@ -102,8 +111,21 @@ class Declarations:
             copartitioned: as for `output_topic`, if an agent sends to it.
             limits: whether large values, and those from the future, are dead letters. False where only our
                 own agents produce, whose input has been checked.
+
+        Raises:
+            DeclarationError: a name is not allowed or taken, a field is not there or has no usable type, or
+                the topic that this one is behind cannot report its watermarks.
         """
+        dead_letters = dead_letters or f"{name}.dead-letters"
         name = self.settings.topic(name)
+        check_key(record, key)
+        check_event_time(record, event_time)
+        upstream = None if behind is None else self._source(behind)
+        if upstream is not None and (upstream.idle is None or idle is not None):
+            raise DeclarationError(
+                f"{name} is behind {upstream.topic}, whose partitions must report their watermarks without "
+                "events, too: give that topic an `idle` time, and this one none"
+            )
         decoder = Decoder(
             record,
             max_bytes=self.settings.max_event_bytes if limits else COMMIT_BYTES,
@@ -121,15 +143,62 @@ class Declarations:
             late=self.settings.topic(late) if late else None,
             out_of_order=out_of_order.total_seconds(),
             idle=None if idle is None else idle.total_seconds(),
-            behind=None if behind is None else behind.get_topic_name(),
+            behind=None if upstream is None else upstream.topic,
         )
         if copartitioned:
             self.topology.copartitioned.add(name)
         self._declare(name, self._event_configs())
         self._declare_state_log(name)
         for aside in filter(None, (dead_letters, late)):
-            self.output_topic(aside, copartitioned=True, max_bytes=ASIDE_BYTES)
+            if self.settings.topic(aside) not in self._asides:  # sources may share them
+                self._asides.add(self.settings.topic(aside))
+                self.output_topic(aside, copartitioned=True, max_bytes=ASIDE_BYTES)
         return self.topic(name, value_type=record, schema=BatchSchema(value_type=record))
+
+    def rekeyed_topic(
+        self,
+        name: str,
+        of: faust.Topic,
+        *,
+        key: str,
+        record: type[faust.Record] | None = None,
+        event_time: str | None = None,
+        dead_letters: str | None = None,
+        late: str | None = None,
+    ) -> faust.Topic:
+        """Declare the events of a source topic by another key, so that all of a key lie in one partition.
+
+        An agent of the source sends them, `commit.rekey(topic, event)`. An agent of this topic gets each
+        event once, also after a crash, and its watermark is the lowest of all partitions of the source.
+
+        Args:
+            name: the topic's name.
+            of: the source topic; it needs an `idle` time.
+            key: the Record's field that is the key.
+            record: the Record that its values are; None for the source's.
+            event_time: the Record's field that is the event time; None for the source's.
+            dead_letters: as for `source_topic`.
+            late: as for `source_topic`.
+
+        Raises:
+            DeclarationError: as for `source_topic`.
+        """
+        source = self._source(of)
+        topic = self.source_topic(
+            name,
+            source.record if record is None else record,
+            key=key,
+            event_time=event_time or source.time_field,
+            dead_letters=dead_letters,
+            late=late,
+            behind=of,
+            limits=False,
+        )
+        rekeyed = self._source(topic)
+        source.rekeyed[rekeyed.topic] = operator.attrgetter(key)
+        rekeyed.origin_dedup = OriginDedupTable(f"{name}-origins")
+        self.add_tables(topic, rekeyed.origin_dedup)
+        return topic
 
     def output_topic(
         self,
@@ -147,8 +216,13 @@ class Declarations:
             copartitioned: whether its records stay in the partition of the event that they come from; for
                 keys that are the source's.
             max_bytes: size of the largest batch of records; None for Kafka's default.
+
+        Raises:
+            DeclarationError: the name is not allowed or taken.
         """
         name = self.settings.topic(name)
+        if record is not None:
+            self.outputs[name] = record
         if copartitioned:
             self.topology.copartitioned.add(name)
         limit = {"max.message.bytes": str(max_bytes)} if max_bytes else {}
@@ -162,8 +236,13 @@ class Declarations:
             name: the topic's name; also its name for queries.
             record: the Record that its values are.
             key: the Record's field that is the record's key.
+
+        Raises:
+            DeclarationError: the name is not allowed or taken, or the field is not there or no text.
         """
         conf = self.settings
+        check_key(record, key)
+        self._check_table_name(name)
         decoder = Decoder(record, max_bytes=conf.max_event_bytes, max_future=timedelta.max, time_field=None)
         self._declare(
             conf.topic(name),
@@ -180,7 +259,7 @@ class Declarations:
 
     def add_references(self, topic: faust.Topic, *references: Reference[Any]) -> None:
         """Attach reference topics to a source topic: its agent may look them up, exactly through crashes."""
-        self.topology.sources[topic.get_topic_name()].references.extend(references)
+        self._source(topic).references.extend(references)
 
     def add_tables(self, topic: faust.Topic, *tables: Table, keyed: bool = False) -> None:
         """Attach tables to a source topic: what its agent changes in them is exact through crashes.
@@ -192,15 +271,14 @@ class Declarations:
                 Kafka's own clients choose. A query of a key then asks its owner only.
 
         Raises:
-            ValueError: a table reports late events, and the topic has no place for them.
+            DeclarationError: there is a table of this name, a table needs a field that the topic's Record has
+                not, or it reports late events, and the topic has no place for them.
         """
-        source = self.topology.sources[topic.get_topic_name()]
+        source = self._source(topic)
         for table in tables:
-            if getattr(table, "grace", None) is not None and source.late is None:
-                raise ValueError(
-                    f"table {table.name!r} has a grace: give {source.topic} a topic for what comes after it, "
-                    "`source_topic(…, late=…)`"
-                )
+            self._check_table_name(table.name)
+            check_table(table, source)
+            self._table_names.add(table.name)
         source.tables.extend(tables)
         if keyed:
             source.keyed.update(table.name for table in tables)
@@ -253,8 +331,26 @@ class Declarations:
             "message.timestamp.type": "LogAppendTime",
         }
 
+    def _source(self, topic: faust.Topic) -> Source:
+        name = topic.get_topic_name()
+        if name not in self.topology.sources:
+            raise DeclarationError(
+                f"{name} is no source topic: `app.source_topic` declares a topic whose agent gets batches"
+            )
+        return self.topology.sources[name]
+
+    def _check_table_name(self, name: str) -> None:
+        if name in self._table_names or name in self.references:
+            raise DeclarationError(
+                f"there are two tables of the name {name!r}, which would share their rows: rename one"
+            )
+        check_table_name(name)
+
     def _declare(self, name: str, configs: dict[str, str]) -> None:
         conf = self.settings
+        if name in self.topic_specs:
+            raise DeclarationError(f"the topic {name} is declared twice: declare it once, and import it")
+        check_topic_name(name)
         configs["min.insync.replicas"] = str(conf.min_insync_replicas)
         self.topic_specs[name] = TopicSpec(name, conf.partitions, conf.replication, configs)
 

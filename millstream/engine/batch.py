@@ -24,6 +24,10 @@ class Batch(Generic[E]):
         events: the events.
         offsets: their offsets.
         origins: as `offsets`; for an event that was sent again by a replay, its first offset.
+        agents: how many agents it goes through, one after the other, in one commit.
+        entered: how many of them have opened it.
+        shared: what the first of several has opened.
+        over: whether it is over: staged, or one of them has failed.
         watermarks: for each event the watermark, seconds since the epoch: the largest event time up to and
             with it less the source's out-of-orderness, or the lowest of the upstream watermarks; see
             `millstream.engine.upstream_watermarks`.
@@ -34,6 +38,10 @@ class Batch(Generic[E]):
         self._commit: Commit | None = None
         self._records: Sequence[ConsumerRecord] = []
         self._at_one = False
+        self.agents = 1
+        self.entered = 0
+        self.shared: Any = None
+        self.over = False
         self.events: list[E] = []
         self.offsets: list[int] = []
         self.origins: list[int] = []

@@ -12,9 +12,10 @@ from millstream.engine.counters import BatchStatistics, add
 from millstream.engine.cursor import Cursor
 from millstream.engine.headers import REPLAY_OF
 from millstream.engine.outputs import Outputs, Update, Updates
+from millstream.errors import DeclarationError
 from millstream.kafka.records import ConsumerRecord
 from millstream.serde.json import encode
-from millstream.state.replica import Changes
+from millstream.state.replica import Changes, Table
 from millstream.tables.reference import Lookups
 
 
@@ -44,6 +45,7 @@ class Commit:
         self._state = state = cursor.owned_state
         self._source = cursor.source
         self._folds: list[Callable[[Changes], None]] = []
+        self._opened: set[str] = set()
         self.outputs: dict[str, Outputs] = defaultdict(Outputs)
         self.updates: Updates = {}
         self.statistics = BatchStatistics()
@@ -111,6 +113,40 @@ class Commit:
         outputs.values.append(encode(value))
         outputs.origins.append(self._origins[self.index])
 
+    def rekey(self, topic: faust.Topic, event: Any) -> None:
+        """Send the event that the agent is at to a topic of the same events by another key.
+
+        Each event may be sent to such a topic once; its readers get it once, also after a crash.
+
+        Args:
+            topic: what `app.rekeyed_topic` returned.
+            event: the event, or a twin of the topic's Record.
+
+        Raises:
+            DeclarationError: the topic is no such topic of the batch's source.
+        """
+        name = topic.topics[0]
+        key_of = self._source.rekeyed.get(name)
+        if key_of is None:
+            raise DeclarationError(
+                f"{name} is not {self._source.topic} by another key: `app.rekeyed_topic(…)` declares such a "
+                "topic, `commit.send` sends to others"
+            )
+        self.send(topic, key=str(key_of(event)), value=event)
+
+    def check_rekeyed(self) -> None:
+        """Check that no event was sent to a topic by another key more than once: a reader would take one.
+
+        Raises:
+            DeclarationError: one was.
+        """
+        for name in self._source.rekeyed:
+            if name in self.outputs and len(set(origins := self.outputs[name].origins)) < len(origins):
+                raise DeclarationError(
+                    f"an event of {self._source.topic} was sent to {name} more than once: its readers would "
+                    "take one of them; declare a further topic for the other"
+                )
+
     def update(self, topic: faust.Topic, *, key: str | None, value: Any, of: Hashable) -> None:
         """Send a record that replaces earlier ones, with the agent's event as its origin.
 
@@ -176,8 +212,24 @@ class Commit:
         """Read a range of rows as of the last commit."""
         return self._state.scan_committed(start, end)
 
-    def at_end(self, fold: Callable[[Changes], None]) -> None:
-        """Have `fold` add a table's changes when the agent's block has ended well."""
+    def at_end(self, table: Table, fold: Callable[[Changes], None]) -> None:
+        """Have `fold` add a table's changes when the agent's block has ended well.
+
+        Raises:
+            DeclarationError: the table is not attached to the source, or was opened before: of two sets of
+                changes one would be lost.
+        """
+        if not any(known is table for known in self._source.tables):
+            raise DeclarationError(
+                f"table {table.name!r} is opened for {self._source.topic}, and not attached to it: "
+                f"`app.add_tables(…, {table.name.replace('-', '_')})`"
+            )
+        if table.name in self._opened:
+            raise DeclarationError(
+                f"table {table.name!r} is opened twice in one commit: open it once and keep what `open` "
+                "returns; two agents of a topic need a table each"
+            )
+        self._opened.add(table.name)
         self._folds.append(fold)
 
     def changes(self) -> Changes:

@@ -9,7 +9,7 @@ from millstream.engine.batch import Batch
 from millstream.engine.commit import Commit
 from millstream.engine.cursor import Cursor
 from millstream.engine.error_handling import ErrorHandler, ValidatedRecords
-from millstream.engine.headers import first_offset
+from millstream.engine.headers import first_offset, source_of
 from millstream.engine.tracing import Tracer
 from millstream.engine.upstream_watermarks import UpstreamWatermarks, read_markers
 from millstream.kafka.records import ConsumerRecord
@@ -71,8 +71,13 @@ class Decoding:
             commit.statistics.again = len(events)
         else:
             commit.end = end
-        good = [events[i] for i in validated.good]
-        batch.fill([decoded[i] for i in validated.good], good, [record.offset for record in good])
+        taken = validated.good
+        if source.origin_dedup is not None and taken:
+            # The agent gets each event once, though a crash may have sent it again.
+            fresh = source.origin_dedup.open(commit).fresh([source_of(events[i]) for i in taken])
+            taken = [taken[i] for i in fresh]
+        good = [events[i] for i in taken]
+        batch.fill([decoded[i] for i in taken], good, [record.offset for record in good])
         if batch.has_headers:
             batch.origins = [first_offset(record, cursor.name) for record in good]
             commit.statistics.traces = self._tracer().begin(source.topic, cursor.number, good, batch.origins)
@@ -82,7 +87,7 @@ class Decoding:
                 times = [time - source.out_of_order for time in times]
             batch.watermarks = list(accumulate(times, max, initial=cursor.watermark))[1:]
         else:
-            batch.watermarks = [upstream.watermarks[i] for i in validated.good]
+            batch.watermarks = [upstream.watermarks[i] for i in taken]
         moves = None if upstream is None else upstream.moves
         commit.begin(good, batch.offsets, batch.origins, batch.watermarks, moves)
         return Decoded(validated, upstream)

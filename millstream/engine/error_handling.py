@@ -8,6 +8,7 @@ from typing import Any
 
 from millstream.engine.error_policy import DeadLetterCounter, DeadLetterLimit, ErrorPolicy, Verdict
 from millstream.engine.retry_queue import Parked, RetryQueue, pack, row_key
+from millstream.errors import DeclarationError
 from millstream.kafka.records import ConsumerRecord
 from millstream.state.errors import UnrecoverableError
 
@@ -164,6 +165,8 @@ class ErrorHandler:
         Raises:
             UnrecoverableError: the partition must not start again.
         """
+        if isinstance(failure, DeclarationError):
+            raise UnrecoverableError(f"{self._name}: {failure}") from failure
         policy = self.policy
         verdict = policy.verdict(failure) if by_agent else Verdict.RETRY
         reason = f"{type(failure).__name__}: {failure}"

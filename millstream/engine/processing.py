@@ -97,6 +97,7 @@ class Processing:
         cursor, validated = self._cursor, decoded.records
         watermark = commit.watermarks[-1] if commit.watermarks else cursor.watermark
         changes = commit.changes()
+        commit.check_rekeyed()
         changes.rows.update(validated.rows)
         deliveries = await self._delivery.send(commit.outputs, commit.statistics)
         commit.sent()
@@ -151,19 +152,34 @@ class _Block(AbstractAsyncContextManager[Commit]):
         self._decoded: Decoded | None = None
 
     async def __aenter__(self) -> Commit:
-        commit, self._decoded = await self._processing.enter(self._batch, self._chunk)
-        self._commit = commit
-        return commit
+        batch = self._batch
+        if batch.agents == 1:
+            opened = await self._processing.enter(batch, self._chunk)
+        elif batch.entered == 0:
+            opened = batch.shared = await self._processing.enter(batch, self._chunk)
+        elif batch.entered == batch.agents:
+            raise RuntimeError("an agent has opened the commit of a batch twice")
+        else:
+            opened = batch.shared
+        batch.entered += 1
+        self._commit, self._decoded = opened
+        self._commit.index = -1
+        return self._commit
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        processing, chunk, commit = self._processing, self._chunk, self._commit
+        processing, chunk, commit, batch = self._processing, self._chunk, self._commit, self._batch
         assert commit is not None
+        wanted = self._decoded is not None and processing.wants(chunk)
+        if exc is None and wanted and batch.entered < batch.agents:
+            return False  # the next agent goes on
+        batch.over = True
         try:
             if isinstance(exc, Exception):
-                processing.fail(chunk, exc, at=self._batch.at, by_agent=True)
-            elif exc is None and self._decoded is not None and processing.wants(chunk):
+                processing.fail(chunk, exc, at=batch.at, by_agent=True)
+            elif exc is None and wanted:
+                assert self._decoded is not None
                 await processing.stage(chunk, commit, self._decoded)
         except Exception as failure:  # a bug in a table, or a producer that is gone
             processing.fail(chunk, failure)

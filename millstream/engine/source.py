@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from millstream.tables.origin_dedup import OriginDedupTable
 from millstream.tables.reference import Reference
 
 
@@ -29,6 +30,8 @@ class Source:
             for a topic whose events come from elsewhere.
         tables: the tables that its agent changes.
         keyed: names of those whose keys are the topic's.
+        rekeyed: topics of the same events by another key, each with what returns an event's key.
+        origin_dedup: takes each event once, of a topic that our agents fill by another key; None for others.
         references: the reference topics that its agent looks up.
     """
 
@@ -45,4 +48,6 @@ class Source:
     behind: str | None = None
     tables: list[Any] = field(default_factory=list)
     keyed: set[str] = field(default_factory=set)
+    rekeyed: dict[str, Callable[[Any], Any]] = field(default_factory=dict)
+    origin_dedup: OriginDedupTable | None = None
     references: list[Reference[Any]] = field(default_factory=list)

@@ -3,14 +3,15 @@
 import operator
 import struct
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from heapq import merge
 from itertools import groupby
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
+from millstream.errors import DeclarationError
 from millstream.state.readers import Committed, keys_of_rows
 from millstream.state.replica import Changes
 from millstream.tables.bloom import ScalableBloomFilter
@@ -26,13 +27,7 @@ READ_AHEAD = 4
 READ_LEAST = 2_000
 
 
-class Identified(Protocol):
-    """An event with an id."""
-
-    event_id: str
-
-
-E = TypeVar("E", bound=Identified)
+E = TypeVar("E")
 
 
 class Occurrence(NamedTuple):
@@ -59,21 +54,43 @@ class DedupTable:
 
     Args:
         name: the table's name.
-        ttl: how long an id is kept, in event time.
-        event_time: the Record's event-time field, seconds since the epoch.
+        ttl: how long an id is kept, in event time; at least a second.
+        id: the Record's field that is the id, or what returns an event's id: text, or a whole number, which
+            is the same as its digits.
+        event_time: the Record's event-time field, seconds since the epoch; None for the source's.
     """
 
     kind = "deduplication"
 
-    def __init__(self, name: str, *, ttl: timedelta, event_time: str = "timestamp") -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        ttl: timedelta,
+        id: str | Callable[[Any], str | int] = "event_id",  # noqa: A002 (as one would say it)
+        event_time: str | None = None,
+    ) -> None:
+        if ttl < timedelta(seconds=1):
+            raise DeclarationError(f"ttl of table {name!r}: {ttl} is less than a second")
         self.name = name
-        self.event_time = operator.attrgetter(event_time)
+        self.id_field = id if isinstance(id, str) else None
+        self.id_of: Callable[[Any], str | int] = operator.attrgetter(id) if isinstance(id, str) else id
+        self.time_field = event_time
         self.ttl = ttl.total_seconds()
         self.counts_key = f"{name}\0c".encode()
         self.oldest_key = f"{name}\0o".encode()
         self._packs = f"{name}\0p".encode()
         self.derived: bytes | None = f"{name}\0i".encode()
         self._ids = self.derived
+
+    @property
+    def event_time(self) -> Callable[[Any], float]:
+        """Return an event's time."""
+        return operator.attrgetter(self.time_field or "timestamp")
+
+    def attached(self, time_field: str) -> None:
+        """Note the event-time field of the source."""
+        self.time_field = self.time_field or time_field
 
     def open(self, commit: Commit) -> "Deduplication":
         """Use the table in the commit of a batch."""
@@ -209,7 +226,7 @@ class Deduplication:
         self._rows: dict[bytes, bytes | None] = {}
         self._packs: dict[int, list[tuple[bytes, bytes]]] = {}
         self._duplicates = 0
-        commit.at_end(self._fold)
+        commit.at_end(table, self._fold)
 
     def first(self, batch: Batch[E]) -> Iterator[E]:
         """Yield the events of a batch that are not duplicates, in order, and add their ids."""
@@ -229,7 +246,7 @@ class Deduplication:
         table = self._table
         pack, ttl, event_time = _ENTRY.pack, table.ttl, table.event_time
         events, watermarks, origins = batch.events, batch.watermarks, batch.origins
-        ids = [event.event_id.encode() for event in events[start:end]]
+        ids = self._encoded(list(map(table.id_of, events[start:end])))
         known = {
             i
             for i, entry in self._stored(ids, bucket).items()
@@ -247,6 +264,19 @@ class Deduplication:
         self._rows.update(zip([prefix + name for name in names], entries, strict=True))
         self._packs.setdefault(bucket, []).extend(zip(names, entries, strict=True))
         self._ids(bucket).update(names)
+
+    def _encoded(self, ids: list[Any]) -> list[bytes]:
+        try:
+            return list(map(str.encode, ids))
+        except TypeError:  # not all are text
+            pass
+        for one in ids:
+            if not isinstance(one, str | int) or isinstance(one, bool):
+                raise DeclarationError(
+                    f"table {self._table.name!r}: an id is text or a whole number, this one is {one!r}: "
+                    "`DedupTable(…, id=…)` takes a field or a function"
+                )
+        return [str(one).encode() for one in ids]
 
     def _stored(self, ids: Sequence[bytes], bucket: int) -> dict[int, bytes]:
         """Return the entries of the ids in this bucket or the one before, by index in `ids`."""

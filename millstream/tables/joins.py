@@ -279,7 +279,7 @@ class Joins(Generic[L, R]):
         self._alone = alone
         self._added: list[_StoredEvent] = []
         self._late = table.late.open(commit)
-        commit.at_end(self._fold)
+        commit.at_end(table, self._fold)
 
     def add_left(self, key: str, value: L, *, at: float) -> bool:
         """Add a left event; a late one goes to the source's late events.

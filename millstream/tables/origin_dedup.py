@@ -84,11 +84,18 @@ class OriginDeduplication:
         self._commit = commit
         self._blocks: dict[tuple[bytes, int], bytearray] = {}
         self._new: list[tuple[bytes, int]] = []
-        commit.at_end(self._fold)
+        commit.at_end(table, self._fold)
 
     def first(self, batch: SentEvents[E]) -> Iterator[E]:
         """Yield the events of a batch that were not taken before, in order, and mark them as taken."""
-        sources = batch.sources
+        return batch.pick(self.fresh(batch.sources))
+
+    def fresh(self, sources: Sequence[tuple[bytes, int] | None]) -> list[int]:
+        """Return the indices of the events that were not taken before, in order, and mark them as taken.
+
+        Args:
+            sources: for each event, the `topic/partition` and offset of its origin; None if it has none.
+        """
         self._load([(origin[0], origin[1] >> BLOCK_BITS) for origin in sources if origin is not None])
         found = []
         for i, origin in enumerate(sources):
@@ -102,7 +109,7 @@ class OriginDeduplication:
             found.append(i)
         if len(found) < len(sources):
             self._commit.repeated(self._table.name, len(sources) - len(found))
-        return batch.pick(found)
+        return found
 
     def _load(self, blocks: Sequence[tuple[bytes, int]]) -> None:
         missing = [block for block in dict.fromkeys(blocks) if block not in self._blocks]

@@ -248,7 +248,7 @@ class Sessions(Generic[A, V]):
         # By key: time, value and batch index of each event.
         self._events: dict[str, list[tuple[float, V, int]]] = {}
         self._late = table.late.open(commit)
-        commit.at_end(self._fold)
+        commit.at_end(table, self._fold)
 
     def add(self, key: str, value: V, *, at: float) -> None:
         """Add an event to a session of a key; a late one goes to the source's late events.

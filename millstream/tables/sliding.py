@@ -211,7 +211,7 @@ class SlidingWindows(Generic[A, V]):
         self._events: dict[str, dict[float, list[Any]]] = defaultdict(dict)
         self._totals: dict[str, dict[float, A]] = {}
         self._late = table.late.open(commit)
-        commit.at_end(self._fold)
+        commit.at_end(table, self._fold)
 
     def add(self, key: str, value: V, *, at: float) -> bool:
         """Add an event to the windows of a key.

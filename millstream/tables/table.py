@@ -124,8 +124,12 @@ class Commit(Reader, Protocol):
         """Read rows as they were before this batch."""
         ...
 
-    def at_end(self, fold: Callable[[Changes], None]) -> None:
-        """Register `fold` to add a table's changes when the agent's block has ended without an error."""
+    def at_end(self, table: Table, fold: Callable[[Changes], None]) -> None:
+        """Register `fold` to add a table's changes when the agent's block has ended without an error.
+
+        Raises:
+            DeclarationError: the table is not attached to the batch's source, or was opened before.
+        """
         ...
 
 

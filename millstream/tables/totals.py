@@ -94,7 +94,7 @@ class Totals(OpenWindows[A]):
         self._table = table
         self._newest: dict[tuple[str, int], Partials[A]] = {}
         self._indices: dict[tuple[str, int, int], int] = {}
-        commit.at_end(self._fold)
+        commit.at_end(table, self._fold)
 
     def put(self, key: str, start: int, value: A, *, partition: int, version: int) -> None:
         """Replace an older partial; a late one goes to the source's late events.

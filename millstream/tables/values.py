@@ -137,7 +137,7 @@ class Values(Generic[A, V]):
         # By key: time, value and batch index of each event.
         self._events: dict[str, list[tuple[float, V, int]]] = defaultdict(list)
         self._late = table.late.open(commit)
-        commit.at_end(self._fold)
+        commit.at_end(table, self._fold)
 
     def add(self, key: str, value: V, *, at: float) -> None:
         """Add an event to the value of a key; a late one goes to the source's late events.

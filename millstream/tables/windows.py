@@ -90,7 +90,7 @@ class Windows(OpenWindows[A], Generic[A, V]):
         # By key and pane: the batch index of the last event, followed by the values of all events.
         self._panes: dict[tuple[str, int], list[Any]] = {}
         self._step = table.step
-        commit.at_end(self._fold)
+        commit.at_end(table, self._fold)
 
     def add(self, key: str, value: V, *, at: float) -> bool:
         """Add an event to the windows of a key.

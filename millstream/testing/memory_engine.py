@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from inspect import unwrap
 from typing import Any
 
 from aiokafka.structs import TopicPartition
@@ -12,7 +11,6 @@ from faust.types import TP
 from millstream.engine.batch import Batch
 from millstream.engine.engine import Engine
 from millstream.engine.reference_copies import References
-from millstream.engine.transport import topics_of
 from millstream.state.replica import Replica, Table
 from millstream.state.state import State
 from millstream.state.storage import Storage
@@ -159,14 +157,11 @@ class Pipeline:
     async def start(self) -> None:
         """Start the agents, and process all records."""
         engine = self.engine
-        for agent in self._app.agents.values():
-            for topic in topics_of(agent.channel):
-                if topic not in engine.sources:
-                    continue
-                self._queues[topic] = asyncio.Queue()
-                self._tasks[topic] = asyncio.create_task(unwrap(agent.fun)(self._batches(topic)))
-                for number in range(self._kafka.partitions):
-                    engine.new_partition(TP(topic, number)).start()
+        for topic, agents in engine.topology.agents.items():
+            self._queues[topic] = asyncio.Queue()
+            self._tasks[topic] = asyncio.create_task(agents.run(self._batches(topic)))
+            for number in range(self._kafka.partitions):
+                engine.new_partition(TP(topic, number)).start()
         await self.settle()
 
     async def stop(self) -> None:

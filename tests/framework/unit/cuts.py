@@ -66,7 +66,7 @@ class Commit(Generic[E]):
         self.cache = self.state.cache
         self.get_committed = self.state.get_committed
         self.scan_committed = self.state.scan_committed
-        self.at_end = self.folds.append
+        self.at_end = lambda _table, fold: self.folds.append(fold)
 
     def __iter__(self) -> Any:
         for i, event in enumerate(self.events):

@@ -18,7 +18,7 @@ LAYERS = (
     ("observability",),
     ("sources",),
     ("web",),
-    ("declarations", "agents", "faust_options", "app"),
+    ("checks", "declarations", "agents", "faust_options", "app"),
     ("testing",),
     ("cli", "__main__"),
 )

@@ -55,7 +55,7 @@ class Batch:
         self.cache = self.state.cache
         self.get_committed = self.state.get_committed
         self.scan_committed = self.state.scan_committed
-        self.at_end = self.folds.append
+        self.at_end = lambda _table, fold: self.folds.append(fold)
 
     def __iter__(self) -> Any:
         return self.pick(range(len(self.events)))
