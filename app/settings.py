@@ -14,7 +14,9 @@ class ServiceSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="MILLSTREAM_", frozen=True)
 
     dedup_ttl: timedelta = Field(
-        timedelta(minutes=10), gt=timedelta(0), description="Event time for which an event_id is kept."
+        timedelta(minutes=10),
+        ge=timedelta(seconds=1),
+        description="Event time for which an event_id is kept.",
     )
     grace: timedelta = Field(
         timedelta(minutes=5),

@@ -2,18 +2,58 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
 from millstream.settings import SettingsError
 
 FOLDER = "agents"
+# The rooms of a service, beside the module or package that makes its App.
+ROOMS = (FOLDER, "models", "tables")
 
 
-def home_of_caller(package: str) -> Path | None:
-    """Return the folder that holds the module which calls from outside of `package`, or its top package.
+@dataclass(frozen=True)
+class Home:
+    """Where a service lies.
 
-    None where the module is in no file, as at Python's prompt.
+    Attributes:
+        app: name of the module that makes its App.
+        package: name of the package that its rooms are in; empty for top-level rooms.
+        folder: the folder of the rooms.
+    """
+
+    app: str
+    package: str
+    folder: Path
+
+    @property
+    def agents(self) -> list[str]:
+        """Names of the agents' files, in order."""
+        return sorted(path.stem for path in (self.folder / FOLDER).glob("[a-z]*.py"))
+
+    @property
+    def modules(self) -> list[str]:
+        """Names of the service's modules that are loaded."""
+        roots = [self.app, *(self._name(room) for room in ROOMS)]
+        return [
+            name for name in sys.modules if any(name == root or name.startswith(f"{root}.") for root in roots)
+        ]
+
+    def load(self, names: Sequence[str]) -> None:
+        """Import agents; importing one declares it on its App."""
+        for name in names:
+            import_module(self._name(f"{FOLDER}.{name}"))
+
+    def _name(self, module: str) -> str:
+        return f"{self.package}.{module}" if self.package else module
+
+
+def home_of_caller(package: str) -> Home | None:
+    """Return where the service lies whose module calls from outside of `package`.
+
+    Its agents are in the folder `agents` of that module, if it is a package and has one, else beside it. None
+    where the module is in no file, as at Python's prompt.
     """
     frame = sys._getframe(1)
     while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
@@ -21,14 +61,10 @@ def home_of_caller(package: str) -> Path | None:
     if frame is None or not (file := frame.f_globals.get("__file__")):
         return None
     name, path = frame.f_globals.get("__name__", ""), Path(file).resolve()
-    levels = name.count(".") + (path.name == "__init__.py")
-    home: Path = path.parents[levels]
-    return home
-
-
-def found_agents(home: Path) -> list[str]:
-    """Return the names of the agents' files below a service's folder, in order."""
-    return sorted(path.stem for path in (home / FOLDER).glob("[a-z]*.py"))
+    is_package = path.name == "__init__.py"
+    if is_package and (path.parent / FOLDER).is_dir():
+        return Home(name, name, path.parent)
+    return Home(name, name.rpartition(".")[0], path.parents[1] if is_package else path.parent)
 
 
 def wanted_agents(there: Sequence[str], named: str, usual: Sequence[str] | None) -> list[str]:
@@ -51,9 +87,3 @@ def wanted_agents(there: Sequence[str], named: str, usual: Sequence[str] | None)
             f"there is no agent {', '.join(unknown)!r}; there are: {','.join(there)}"
         )
     return names
-
-
-def load(names: Sequence[str]) -> None:
-    """Import agents; importing one declares it on its App."""
-    for name in names:
-        import_module(f"{FOLDER}.{name}")

@@ -12,6 +12,7 @@ from faust.exceptions import ImproperlyConfigured
 from faust.types import TP
 
 from millstream import agents as agent_files
+from millstream.checks import check_app_id, unattached_tables
 from millstream.declarations import Declarations
 from millstream.engine.agents import AgentGroup
 from millstream.engine.engine import FAILED_SECONDS, Engine
@@ -26,7 +27,7 @@ from millstream.kafka.local import KafkaUnavailable, bootstrap, status
 from millstream.kafka.topics import TopicError, broker_count, ensure, topic_ids
 from millstream.observability import logs
 from millstream.observability.watchdog import Watchdog
-from millstream.settings import Settings, settings
+from millstream.settings import Settings, settings, unknown_variables
 from millstream.state.storage import DiskStorage
 from millstream.state.store import DataDirectory, DirectoryTakenError
 from millstream.web.openapi import Operations
@@ -83,6 +84,7 @@ class App(Declarations, faust.App):
         # Faust makes its loop from the policy, after it has imported the app.
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
         conf = _settings() if settings is None else settings
+        check_app_id(id)
         self.settings = conf if conf.app_id else conf.model_copy(update={"app_id": id})
         self._home = agent_files.home_of_caller(__name__.partition(".")[0])
         self._usual_agents = agents
@@ -113,16 +115,39 @@ class App(Declarations, faust.App):
         self.transport = Transport(self.conf.broker, self)
         install(self)
 
-    def load_agents(self) -> None:
-        """Import the agents that are to run, once."""
+    def load_agents(self, *names: str) -> None:
+        """Import agents, each once.
+
+        Args:
+            names: names of files of `agents/`; none for those that are to run.
+        """
         if self._home is not None:
-            there = agent_files.found_agents(self._home)
-            agent_files.load(agent_files.wanted_agents(there, self.settings.agents, self._usual_agents))
+            there = self._home.agents
+            wanted = agent_files.wanted_agents(there, self.settings.agents, self._usual_agents)
+            self._home.load(names or wanted)
 
     def worker_init(self) -> None:
-        """Load the agents: Faust calls this when it has found the app."""
+        """Load the agents: Faust calls this when it has found the app, for a worker or a command."""
         super().worker_init()
         self.load_agents()
+        self.check()
+
+    def check(self) -> None:
+        """Check what the service declares, once its agents are loaded.
+
+        Raises:
+            DeclarationError: something cannot work; the text says what to write.
+        """
+        self._check_agents()
+        if self._home is not None:
+            attached = [table for source in self.topology.sources.values() for table in source.tables]
+            if loose := unattached_tables(self._home.modules, attached):
+                raise DeclarationError(
+                    f"{', '.join(loose)}: attached to no source topic, so nothing would keep it: "
+                    "`app.add_tables(topic, table)`"
+                )
+        for warning in unknown_variables():
+            logger.warning("%s", warning)
 
     def agent(
         self, channel: Any = None, *, errors: ErrorPolicy | None = None, **options: Any
@@ -176,7 +201,6 @@ class App(Declarations, faust.App):
         """
         conf = self.settings
         try:
-            self._check_agents()
             if self.conf.web_enabled:
                 require_port(self.conf.web_bind, self.conf.web_port)
                 self.web.secure(conf)
@@ -219,7 +243,7 @@ class App(Declarations, faust.App):
             found = [agent for agent in self.agents.values() if topic in topics_of(agent.channel)]
             if len(found) > 1 or any(a.concurrency > 1 or len(topics_of(a.channel)) > 1 for a in found):
                 names = ", ".join(agent.name for agent in found)
-                raise ImproperlyConfigured(
+                raise DeclarationError(
                     f"{topic} is read in batches, by one agent with concurrency 1 that keeps its order, "
                     f"and reads nothing else; it has: {names}"
                 )

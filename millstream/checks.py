@@ -3,7 +3,6 @@
 import re
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import faust
@@ -18,6 +17,19 @@ from millstream.state.replica import Table
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 # A name is part of URLs, and a zero byte ends it in the rows' keys.
 _TABLE = re.compile(r"[A-Za-z0-9._-]{1,100}")
+
+
+def check_app_id(name: str) -> None:
+    """Check the id of an App.
+
+    Raises:
+        DeclarationError: it cannot be a part of topics' names.
+    """
+    if not _TABLE.fullmatch(name):
+        raise DeclarationError(
+            f"an App cannot have the id {name!r}, which becomes a part of topics' names: letters, digits, "
+            "`.`, `_` and `-`, at most 100 of them"
+        )
 
 
 def check_topic_name(name: str) -> None:
@@ -105,20 +117,17 @@ def check_table(table: Table, source: Source) -> None:
         table.attached(source.time_field)
 
 
-def unattached_tables(home: Path, attached: Iterable[Table]) -> list[str]:
+def unattached_tables(modules: Iterable[str], attached: Iterable[Table]) -> list[str]:
     """Return the tables of a service that no source topic has, each as `module.name`.
 
     Args:
-        home: the folder of the service: its loaded modules are looked through.
+        modules: names of the service's loaded modules.
         attached: the tables that are attached.
     """
     known = {id(table) for table in attached}
     found: dict[int, str] = {}
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if file is None or home not in Path(file).parents or ".venv" in Path(file).parts:
-            continue
-        for attribute, value in vars(module).items():
+    for name in modules:
+        for attribute, value in vars(sys.modules[name]).items():
             is_table = type(value).__module__.startswith("millstream.tables.") and hasattr(value, "derive")
             if is_table and id(value) not in known:
                 # Where it is made, not where it is imported: the shortest name.

@@ -3,7 +3,7 @@
 import click
 
 
-class DeclarationError(click.ClickException, ValueError):
+class DeclarationError(click.ClickException):
     """A service declares what cannot work; the text says what to write instead.
 
     Both command lines print it as one message, without a traceback.

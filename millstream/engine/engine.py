@@ -148,6 +148,7 @@ class Engine:
             clock=self.clock,
             tracer=lambda: self.tracer,
             stop_worker=self.stop_worker,
+            sleep=self.sleep,
             session_seconds=lambda: float(self.app.conf.broker_session_timeout),
             wake=self.wake,
             restored=self.restored,
@@ -291,7 +292,11 @@ class Engine:
         for name in names:
             self.scheduler.sleep(name)
 
-    async def stop_worker(self, why: str) -> None:
+    async def sleep(self, seconds: float) -> None:
+        """Wait before a partition begins again."""
+        await asyncio.sleep(seconds)
+
+    async def stop_worker(self, why: str, cause: Exception | None = None) -> None:  # noqa: ARG002 (the test driver raises it)
         """End the process. Nothing is lost: what is not in the state is fetched again."""
         logger.critical("worker stops: %s", why)
         self.failure = why

@@ -178,11 +178,13 @@ class ErrorHandler:
                 )
                 return policy.backoff.seconds(self.failures)
             if not by_agent or policy.exhausted is Verdict.STOP or at is None:
-                raise UnrecoverableError(f"{self._name} failed {self.failures} times in a row: {failure!r}")
+                raise UnrecoverableError(
+                    f"{self._name} failed {self.failures} times in a row: {failure!r}"
+                ) from failure
             verdict = policy.exhausted
             self.failures = 0
         if verdict is Verdict.STOP or at is None:
-            raise UnrecoverableError(f"{self._name}: its agent failed: {failure!r}")
+            raise UnrecoverableError(f"{self._name}: its agent failed: {failure!r}") from failure
         origin = {"origin": f"{self._name}/{at}"}
         if verdict is Verdict.LATER and self.retry_queue.attempts(at) + 1 < policy.attempts:
             logger.warning("%s: offset %d is tried again later: %s", self._name, at, reason, extra=origin)

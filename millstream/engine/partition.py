@@ -1,7 +1,7 @@
 """A source partition that this worker owns: its parts, and its life from assignment to revocation."""
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -52,6 +52,7 @@ class Services:
         clock: returns the time, seconds since the epoch.
         tracer: returns who follows events.
         stop_worker: ends the process.
+        sleep: waits before a partition begins again.
         session_seconds: returns how long the group waits for a silent worker.
         wake: looks again at what a topic's partitions have room for, and have to offer.
         restored: notes that a partition may be fetched from.
@@ -70,6 +71,7 @@ class Services:
     clock: Callable[[], float]
     tracer: Callable[[], Tracer]
     stop_worker: StopWorker
+    sleep: Callable[[float], Awaitable[None]]
     session_seconds: Callable[[], float]
     wake: Callable[[str], None]
     restored: Callable[[], None]
@@ -131,6 +133,7 @@ class Partition:
             self._committing,
             counters,
             stop_worker=services.stop_worker,
+            sleep=services.sleep,
             session_seconds=services.session_seconds,
         )
         self.offering = Offering(

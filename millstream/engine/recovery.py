@@ -12,7 +12,8 @@ from millstream.state.errors import FencedError, TooLargeError, UnrecoverableErr
 
 logger = logging.getLogger(__name__)
 
-StopWorker = Callable[[str], Awaitable[None]]
+StopWorker = Callable[[str, Exception | None], Awaitable[None]]
+"""Ends the process; takes the reason, and the exception that it comes from."""
 
 
 class Recovery:
@@ -24,6 +25,7 @@ class Recovery:
         committing: is ended by a failure.
         counters: counts the new starts.
         stop_worker: ends the process.
+        sleep: waits, for so many seconds.
         session_seconds: returns how long the group waits for a silent worker.
     """
 
@@ -35,6 +37,7 @@ class Recovery:
         counters: Counters,
         *,
         stop_worker: StopWorker,
+        sleep: Callable[[float], Awaitable[None]],
         session_seconds: Callable[[], float],
     ) -> None:
         self._cursor = cursor
@@ -42,6 +45,7 @@ class Recovery:
         self._committing = committing
         self._counters = counters
         self._stop_worker = stop_worker
+        self._sleep = sleep
         self._session_seconds = session_seconds
         self._failure: Exception | None = None
         self._blame: tuple[int | None, bool] = (None, False)
@@ -75,9 +79,9 @@ class Recovery:
                 name = self._cursor.name
                 logger.warning("%s: %s; waiting for the rebalance", name, exc)
                 await asyncio.sleep(self._session_seconds())
-                await self._stop_worker(f"{name} is owned by another worker: {exc}")
+                await self._stop_worker(f"{name} is owned by another worker: {exc}", exc)
             except UnrecoverableError as exc:
-                await self._stop_worker(str(exc))
+                await self._stop_worker(str(exc), _cause(exc))
             except Exception as exc:  # whatever it is, the partition begins again from its position
                 drop()
                 self._counters.retries += 1
@@ -96,6 +100,10 @@ class Recovery:
     async def _wait(self, failure: Exception) -> None:
         at, by_agent = self._blame if failure is self._failure else (None, False)
         try:
-            await asyncio.sleep(self._errors.judge(failure, at, by_agent=by_agent))
+            await self._sleep(self._errors.judge(failure, at, by_agent=by_agent))
         except UnrecoverableError as exc:
-            await self._stop_worker(str(exc))
+            await self._stop_worker(str(exc), _cause(exc))
+
+
+def _cause(failure: Exception) -> Exception:
+    return failure.__cause__ if isinstance(failure.__cause__, Exception) else failure

@@ -15,6 +15,7 @@ from ddsketch.ddsketch import BaseDDSketch
 from ddsketch.mapping import LogarithmicMapping
 from ddsketch.store import DenseStore
 
+from millstream.errors import DeclarationError
 from millstream.tables.aggregates import Named, Number, Of, itself
 
 if TYPE_CHECKING:
@@ -221,7 +222,7 @@ class TopN(Named):
         capacity: int = 1000,
     ) -> None:
         if capacity < 2 * n:
-            raise ValueError(f"{field}: to show {n} items takes a capacity of {2 * n}, not {capacity}")
+            raise DeclarationError(f"{field}: to show {n} items takes a capacity of {2 * n}, not {capacity}")
         super().__init__(field, of=of)
         self._n = n
         self._weight = weight

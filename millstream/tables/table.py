@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from math import floor
 from typing import Any, Protocol, TypeVar
 
+from millstream.errors import DeclarationError
 from millstream.state.replica import Changes, Table
 
 E_co = TypeVar("E_co", covariant=True)
@@ -183,10 +184,10 @@ def whole_seconds(table: str, what: str, length: timedelta, *, least: int = 0) -
     """Return a duration in seconds.
 
     Raises:
-        ValueError: it is not a whole number of seconds, or less than `least`.
+        DeclarationError: it is not a whole number of seconds, or less than `least`.
     """
     seconds = int(length.total_seconds())
     if seconds != length.total_seconds() or seconds < least:
         wanted = "a positive number of whole seconds" if least else "a whole number of seconds"
-        raise ValueError(f"{what} of table {table!r}: {length} is not {wanted}")
+        raise DeclarationError(f"{what} of table {table!r}: {length} is not {wanted}")
     return seconds

@@ -8,6 +8,7 @@ from datetime import timedelta
 from math import ceil
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from millstream.errors import DeclarationError
 from millstream.state.readers import Committed, keys_of_places
 from millstream.state.replica import Changes
 from millstream.tables.aggregates import Aggregate, merged
@@ -69,7 +70,7 @@ class Windowed(ABC, Generic[A]):
         self.size = whole_seconds(name, "window", size, least=1)
         self.step = whole_seconds(name, "step", step, least=1)
         if self.size % self.step:
-            raise ValueError(f"window of table {name!r}: {size} is not a multiple of the step, {step}")
+            raise DeclarationError(f"window of table {name!r}: {size} is not a multiple of the step, {step}")
         self.value = value
         if grace is None:
             grace = keep

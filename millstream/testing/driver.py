@@ -23,6 +23,7 @@ from millstream.testing.memory_engine import Pipeline
 from millstream.testing.memory_kafka import MemoryKafka
 from millstream.testing.memory_log import MemoryLog
 from millstream.testing.memory_store import MemoryStore
+from millstream.testing.output_check import OutputCheck
 
 SETTLE_SECONDS = 30.0
 
@@ -59,6 +60,7 @@ class Driver:
         self._app = app
         self._now = time.time() if now is None else now
         self._kafka = MemoryKafka(partitions)
+        self._outputs = OutputCheck(app)
         self._read: dict[str, int] = defaultdict(int)
         self._logs: dict[tuple[str, int], MemoryLog] = defaultdict(MemoryLog)
         self._disks: dict[tuple[str, int], dict[bytes, bytes]] = defaultdict(dict)
@@ -97,9 +99,11 @@ class Driver:
             headers: the record's headers.
 
         Raises:
-            AgentFailedError: an agent has failed beyond its error policy.
+            ValueError: there is no such topic.
+            AgentFailedError: an agent has failed beyond its error policy; its exception is the cause.
+            OutputError: an agent has sent what is no value of the topic's Record.
         """
-        name = self._app.settings.topic(topic)
+        name = self._topic(topic)
         raw = value if value is None or isinstance(value, bytes) else msgspec.json.encode(value)
         if key is None and isinstance(value, dict) and (field := self._key_field(name)):
             key = value.get(field)
@@ -111,8 +115,12 @@ class Driver:
         self._runner.run(self._settle())
 
     def read(self, topic: str) -> list[Output]:
-        """Return the records of a topic that were not read yet, partition by partition."""
-        name = self._app.settings.topic(topic)
+        """Return the records of a topic that were not read yet, partition by partition.
+
+        Raises:
+            ValueError: there is no such topic.
+        """
+        name = self._topic(topic)
         found: list[Output] = []
         for partition in range(self._kafka.partitions):
             place = f"{name}/{partition}"
@@ -130,13 +138,16 @@ class Driver:
         """Run a query of `millstream.tables.queries` on a table, as over HTTP.
 
         Raises:
+            ValueError: there is no such table.
             CannotAnswerError: the table cannot answer the query.
         """
+        names: list[str] = []
         for source in self._pipeline.engine.sources.values():
             for known in source.tables:
                 if known.name == table:
                     return query.answer(known, self._readers(source))
-        raise KeyError(f"there is no table {table!r}")
+                names.append(known.name)
+        raise ValueError(f"there is no table {table!r}; there are: {', '.join(names) or 'none'}")
 
     def advance(self, seconds: float) -> None:
         """Advance the wall clock; events in the retry queue are retried when they are due."""
@@ -152,6 +163,14 @@ class Driver:
         if lose_disk:
             self._disks.clear()
         self._runner.run(self._restart())
+
+    def _topic(self, declared: str) -> str:
+        """Return the name of a declared topic in Kafka."""
+        name: str = self._app.settings.topic(declared)
+        if name not in self._app.topic_specs:
+            names = ", ".join(sorted(self._app.topic_specs))
+            raise ValueError(f"the service declares no topic {declared!r}; its topics are: {names}")
+        return name
 
     def _key_field(self, topic: str) -> str | None:
         engine = self._pipeline.engine
@@ -171,6 +190,7 @@ class Driver:
     async def _settle(self) -> None:
         async with asyncio.timeout(SETTLE_SECONDS):
             await self._pipeline.settle()
+        self._outputs.check(self._kafka)
 
     async def _restart(self) -> None:
         await self._pipeline.stop()

@@ -88,6 +88,7 @@ class MemoryEngine(Engine):
             dead_letter_limit=engine.dead_letter_limit,
             clock=clock,
         )
+        self.cause: Exception | None = None
         self.tracer = engine.tracer
         self.ticks.seconds = self.reference_timings.step_seconds = 0.0
         self.reference_timings.lease_seconds = engine.reference_timings.lease_seconds
@@ -121,9 +122,12 @@ class MemoryEngine(Engine):
         """Return the start offset of a partition without a state."""
         return 0
 
-    async def stop_worker(self, why: str) -> None:
+    async def sleep(self, seconds: float) -> None:
+        """Do not wait: a test has no time."""
+
+    async def stop_worker(self, why: str, cause: Exception | None = None) -> None:
         """Record the failure; the driver of this engine raises it."""
-        self.failure = why
+        self.failure, self.cause = why, cause
         await asyncio.Event().wait()  # the caller must not continue
 
 
@@ -148,6 +152,7 @@ class Pipeline:
         clock: Callable[[], float] = time.time,
     ) -> None:
         app.load_agents()
+        app.check()
         self.engine = MemoryEngine(app.engine, kafka, MemoryStorage(open_state), clock)
         self._app = app
         self._kafka = kafka
@@ -209,9 +214,10 @@ class Pipeline:
             busy |= not offering.ready or cursor.accepted < self._kafka.end(tp.topic, tp.partition)
         for task in self._tasks.values():
             if task.done():
-                raise AgentFailedError("an agent has ended") from task.exception()
+                cause = None if task.cancelled() else task.exception()
+                raise AgentFailedError("an agent has ended") from cause
         if self.engine.failure is not None:
-            raise AgentFailedError(self.engine.failure)
+            raise AgentFailedError(self.engine.failure) from self.engine.cause
         if not busy:
             return await self.engine.forwarder.forward()
         await asyncio.sleep(0)

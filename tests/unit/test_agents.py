@@ -6,13 +6,12 @@ from typing import Any
 import pytest
 
 from app import app
-from millstream.agents import load
 from millstream.kafka.partitioner import partition_for
 from millstream.tables.table import Range
 from millstream.testing.driver import Driver, Output
 
 START = 1_700_000_000.0
-load(("users", "totals"))
+app.load_agents("users", "totals")
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import pytest
 from prometheus_client import generate_latest
 
 from app import app
-from millstream.agents import load
 from millstream.observability.metrics import METRICS, PROCESS, Metric, document
 from millstream.testing.driver import Driver
 from millstream.web.metrics import registry
@@ -18,7 +17,7 @@ from tests.framework.scrapes import Samples, samples
 
 START = 1_700_000_000.0
 ROOT = Path(__file__).resolve().parents[2]
-load(("users", "totals"))
+app.load_agents("users", "totals")
 
 
 class Shown:

@@ -52,6 +52,7 @@ def services(producer: MemoryKafka) -> Services:
         clock=time.time,
         tracer=NoTracer,
         stop_worker=unused,
+        sleep=unused,
         session_seconds=unused,
         wake=lambda topic: None,
         restored=unused,

@@ -7,12 +7,12 @@ from typing import Any, cast
 
 import faust
 import pytest
-from faust.exceptions import ImproperlyConfigured
 from faust.types import TP
 
 from millstream.app import App
 from millstream.engine import scheduler
 from millstream.engine.scheduler import Scheduler
+from millstream.errors import DeclarationError
 
 A, B, OTHER = TP("t", 0), TP("t", 1), TP("other", 0)
 
@@ -166,5 +166,5 @@ async def test_an_agent_of_batches_reads_no_other_topic(app: App) -> None:
     @app.agent(app.topic("t", "other"), name="both")
     async def both(batches: Any) -> None: ...
 
-    with pytest.raises(ImproperlyConfigured, match=r"t is read in batches, .* nothing else; it has: .*both"):
+    with pytest.raises(DeclarationError, match=r"t is read in batches, .* nothing else; it has: .*both"):
         app._check_agents()

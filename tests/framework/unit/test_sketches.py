@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from millstream.errors import DeclarationError
 from millstream.tables.aggregates import Count, Several
 from millstream.tables.sessions import SessionTable
 from millstream.tables.sketches import Distinct, Quantiles, TopN
@@ -187,7 +188,7 @@ def test_top_n_takes_only_what_it_can_read_again() -> None:
 
 
 def test_top_n_shows_what_it_can_keep() -> None:
-    with pytest.raises(ValueError, match="top: to show 10 items takes a capacity of 20, not 19"):
+    with pytest.raises(DeclarationError, match="top: to show 10 items takes a capacity of 20, not 19"):
         TopN(of=item, capacity=19)
 
 

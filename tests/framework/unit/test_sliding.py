@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from millstream.errors import DeclarationError
 from millstream.tables.aggregates import Count, Last, Several, Sum
 from millstream.tables.sketches import Distinct
 from millstream.tables.sliding import SlidingTable, SlidingWindow
@@ -202,7 +203,9 @@ async def test_queries_go_over_partitions_and_have_a_range(tmp_path: Any) -> Non
 
 
 def test_lengths_of_time_are_whole() -> None:
-    with pytest.raises(ValueError, match=r"window of table 'w'.* is not a positive number of whole seconds"):
+    with pytest.raises(
+        DeclarationError, match=r"window of table 'w'.* is not a positive number of whole seconds"
+    ):
         SlidingTable("w", size=SECOND / 2, value=Count())
-    with pytest.raises(ValueError, match=r"grace of table 'w'.* is not a whole number of seconds"):
+    with pytest.raises(DeclarationError, match=r"grace of table 'w'.* is not a whole number of seconds"):
         SlidingTable("w", size=SECOND, value=Count(), grace=SECOND / 2)

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from millstream.errors import DeclarationError
 from millstream.state.errors import FencedError
 from millstream.state.log import Position
 from millstream.state.replica import Changes
@@ -303,7 +304,7 @@ async def test_windows_answer_queries_over_partitions(tmp_path: Path) -> None:
 
 
 def test_a_window_has_whole_seconds() -> None:
-    with pytest.raises(ValueError, match="positive number of whole seconds"):
+    with pytest.raises(DeclarationError, match="positive number of whole seconds"):
         WindowTable("t", size=timedelta(milliseconds=1500), value=Count())
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from millstream.errors import DeclarationError
 from millstream.tables.aggregates import Count, LastN, Several, Sum
 from millstream.tables.sketches import Distinct, TopN
 from millstream.tables.table import Range, iso
@@ -127,5 +128,5 @@ def test_last_n_are_the_latest_by_event_time(events: list[Event], at: int, n: in
 
 
 def test_what_is_kept_is_kept_for_a_while() -> None:
-    with pytest.raises(ValueError, match="keep of table 'v'"):
+    with pytest.raises(DeclarationError, match="keep of table 'v'"):
         ValueTable("v", value=Count(), keep=SECOND * 0)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from millstream.errors import DeclarationError
 from millstream.tables.aggregates import (
     Aggregate,
     Count,
@@ -306,9 +307,9 @@ def test_stretches_merge_to_the_whole(aggregate: Any, events: list[Event], at: i
 
 def test_lengths_of_time_are_whole() -> None:
     second = timedelta(seconds=1)
-    with pytest.raises(ValueError, match="positive number of whole seconds"):
+    with pytest.raises(DeclarationError, match="positive number of whole seconds"):
         WindowTable("t", size=second * 1.5, value=Count())
-    with pytest.raises(ValueError, match="is not a multiple of the step"):
+    with pytest.raises(DeclarationError, match="is not a multiple of the step"):
         WindowTable("t", size=second * 10, step=second * 3, value=Count())
-    with pytest.raises(ValueError, match=r"grace of table 't'.* is not a whole number of seconds"):
+    with pytest.raises(DeclarationError, match=r"grace of table 't'.* is not a whole number of seconds"):
         WindowTable("t", size=second, value=Count(), grace=second / 2)
