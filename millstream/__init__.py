@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from millstream.engine.error_policy import Backoff, DeadLetterLimit, ErrorPolicy, Verdict
     from millstream.errors import DeclarationError
     from millstream.fields import Fallback, From
+    from millstream.producer import Producer
     from millstream.records import EventTime, twin
     from millstream.settings import Settings
 
@@ -32,6 +33,7 @@ __all__ = [
     "EventTime",
     "Fallback",
     "From",
+    "Producer",
     "Record",
     "Settings",
     "Verdict",
@@ -50,6 +52,7 @@ _HOMES = {
     "EventTime": "millstream.records",
     "Fallback": "millstream.fields",
     "From": "millstream.fields",
+    "Producer": "millstream.producer",
     "Record": "faust",
     "Settings": "millstream.settings",
     "Verdict": "millstream.engine.error_policy",

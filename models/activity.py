@@ -6,7 +6,7 @@ import faust
 import msgspec
 from msgspec import Meta
 
-from millstream.records import EventTime, twin
+from millstream import EventTime, Fallback, From, twin
 from models.countries import region
 
 Id = Annotated[str, Meta(min_length=1, max_length=128)]
@@ -18,19 +18,19 @@ class ActivityEvent(faust.Record):
     """An action of a user.
 
     Attributes:
-        event_id: id of the event; the same for every repeat.
-        user_id: the user; the key of the topic.
-        timestamp: event time.
+        event_id: id of the event; the same for every repeat. Without one, each record is an event of its own.
+        user_id: the user; the key of the topic. A number is taken as its digits.
+        timestamp: event time; without one, when Kafka has got the record.
         amount: money in units of `currency`, negative for a refund.
         quantity: number of pieces, negative for a refund.
         country: ISO-3166 code or English name.
         attributes: further data, passed through.
     """
 
-    event_id: Id
-    user_id: Id
+    event_id: Annotated[Id, From(numbers=True, fallback=Fallback.ORIGIN)]
+    user_id: Annotated[Id, From("userid", numbers=True)]
     action: Action
-    timestamp: EventTime
+    timestamp: Annotated[EventTime, From(fallback=Fallback.RECORD_TIME)]
     page: Annotated[str, Meta(min_length=1, max_length=2048)] | None = None
     amount: Annotated[float, Meta(ge=-1000000000.0, le=1000000000.0)] | None = None
     quantity: Annotated[int, Meta(ge=-1000000000, le=1000000000)] | None = None

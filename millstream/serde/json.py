@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar, cast
 import faust
 import msgspec
 
-from millstream.records import EventTime, Invalid, event_time, make_struct, struct_of
+from millstream.records import EventTime, Invalid, Layout, event_time, make_struct, struct_of
 from millstream.serde.wire import FromKafka, WireForm, wire_form
 
 R = TypeVar("R", bound=faust.Record)
@@ -57,7 +57,7 @@ class Decoder(Generic[R]):
         self._decode = msgspec.json.Decoder(self._struct, dec_hook=_decode_time).decode
         # It accepts everything that `event_time` accepts, and its errors say what is wrong.
         self._decode_slowly = msgspec.json.Decoder(make_struct(record, {}), dec_hook=_decode_time).decode
-        self._moments = tuple(name for name, typ in record._options.fields.items() if typ is EventTime)
+        self._moments = tuple(name for name, typ in Layout(record).types.items() if typ is EventTime)
         # Of Records whose fields may come from elsewhere.
         self._wire: WireForm | None = wire_form(record, self._struct, _decode_time)
         self._wire_first = self._wire is not None and self._wire.always

@@ -18,7 +18,7 @@ LAYERS = (
     ("observability",),
     ("sources",),
     ("web",),
-    ("checks", "declarations", "agents", "faust_options", "app"),
+    ("checks", "declarations", "producer", "agents", "faust_options", "app"),
     ("testing",),
     ("cli", "__main__"),
 )
