@@ -30,7 +30,7 @@ class Order(faust.Record):
 @pytest.fixture
 async def topic(kafka: str) -> str:
     name = f"orders-{uuid.uuid4().hex[:8]}"
-    await ensure(kafka, [TopicSpec(name, 3, 1, {"cleanup.policy": "delete"})])
+    await ensure(kafka, [TopicSpec(name, 3, 1, {"cleanup.policy": "delete", "max.message.bytes": "100000"})])
     return name
 
 
