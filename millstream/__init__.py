@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from millstream.producer import Producer
     from millstream.records import EventTime, twin
     from millstream.settings import Settings
+    from millstream.version import __version__
 
 __all__ = [
     "App",
@@ -37,6 +38,7 @@ __all__ = [
     "Record",
     "Settings",
     "Verdict",
+    "__version__",
     "twin",
 ]
 
@@ -56,6 +58,7 @@ _HOMES = {
     "Record": "faust",
     "Settings": "millstream.settings",
     "Verdict": "millstream.engine.error_policy",
+    "__version__": "millstream.version",
     "twin": "millstream.records",
 }
 

@@ -126,6 +126,11 @@ class App(Declarations, faust.App):
             wanted = agent_files.wanted_agents(there, self.settings.agents, self._usual_agents)
             self._home.load(names or wanted)
 
+    @property
+    def chosen_agents(self) -> bool:
+        """Whether a list names the agents that run, and not the files of `agents/`."""
+        return bool(self.settings.agents) or self._usual_agents is not None
+
     def worker_init(self) -> None:
         """Load the agents: Faust calls this when it has found the app, for a worker or a command."""
         super().worker_init()
