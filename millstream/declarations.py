@@ -144,6 +144,7 @@ class Declarations:
             out_of_order=out_of_order.total_seconds(),
             idle=None if idle is None else idle.total_seconds(),
             behind=None if upstream is None else upstream.topic,
+            internal=not limits or upstream is not None,
         )
         if copartitioned:
             self.topology.copartitioned.add(name)

@@ -2,15 +2,19 @@
 
 import sys
 import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
 
 from millstream.cli.common import kafka_address
 from millstream.cli.service import load_app
+from millstream.cli.sources import chosen_source
 from millstream.records import event_time
 from millstream.sources.batches import SendError
 from millstream.sources.generator import Generator
+from millstream.sources.made_up import OPTIONS, MadeUpEvents
+from millstream.sources.record import Record
 from millstream.sources.terminal import run
 
 
@@ -24,7 +28,7 @@ class ProduceCommand(click.Command):
             generator: Generator | None = load_app().generator
         except click.ClickException:
             return params
-        return params if generator is None else [*params, *generator.options]
+        return [*params, *(OPTIONS if generator is None else generator.options)]
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the description of the command, and of the generator's events."""
@@ -33,10 +37,26 @@ class ProduceCommand(click.Command):
             generator: Generator | None = load_app().generator
         except click.ClickException:
             return
-        if generator is not None and generator.about:
+        about = MADE_UP if generator is None else generator.about
+        if about:
             formatter.write_paragraph()
             with formatter.indentation():
-                formatter.write_text(generator.about)
+                formatter.write_text(about)
+
+
+MADE_UP = (
+    "This service has registered no generator: the values are made up from the Record's types and bounds."
+)
+
+
+def _generator(app: Any, topic: str | None) -> tuple[str, Callable[..., Iterator[Record]]]:
+    """Return a topic in Kafka, and what makes up its records: the registered generator, else its Record."""
+    generator: Generator | None = app.generator
+    if generator is not None:
+        own = generator.topic.get_topic_name()
+        return own if topic is None else chosen_source(app, topic).topic, generator.records
+    source = chosen_source(app, topic)
+    return source.topic, MadeUpEvents(source).records
 
 
 def _moment(_: click.Context, __: click.Parameter, text: str | None) -> float:
@@ -63,7 +83,9 @@ def _moment(_: click.Context, __: click.Parameter, text: str | None) -> float:
 @click.option(
     "--start", callback=_moment, metavar="ISO-8601", help="Event time of the first event.  [default: now]"
 )
-@click.option("--topic", help="Topic for the records.  [default: the generator's source topic]")
+@click.option(
+    "--topic", help="Source topic.  [default: the generator's, or the only one that is fed from outside]"
+)
 def command(
     *, rate: float, count: int | None, seed: int, start: float, topic: str | None, **own: Any
 ) -> None:
@@ -79,11 +101,8 @@ def command(
       millstream produce --rate 0 --count 1000000
       millstream produce --start 2026-01-01T00:00:00Z --count 5000
     """
-    generator: Generator | None = load_app().generator
-    if generator is None:
-        raise click.ClickException("this service has no generator: `app.add_generator(…)` adds one")
-    topic = topic or generator.topic.get_topic_name()
-    records = generator.records(seed=seed, count=count, rate=rate, start=start, **own)
+    topic, generate = _generator(load_app(), topic)
+    records = generate(seed=seed, count=count, rate=rate, start=start, **own)
     shown = 0.0
 
     def show(taken: int) -> None:

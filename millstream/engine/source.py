@@ -28,6 +28,7 @@ class Source:
         behind: name of the source topic whose agent sends the records of this one. The watermark then comes
             from its partitions, not from the event times; see `millstream.engine.upstream_watermarks`. None
             for a topic whose events come from elsewhere.
+        internal: whether our own agents fill it, and nobody else.
         tables: the tables that its agent changes.
         keyed: names of those whose keys are the topic's.
         rekeyed: topics of the same events by another key, each with what returns an event's key.
@@ -46,6 +47,7 @@ class Source:
     out_of_order: float = 0.0
     idle: float | None = None
     behind: str | None = None
+    internal: bool = False
     tables: list[Any] = field(default_factory=list)
     keyed: set[str] = field(default_factory=set)
     rekeyed: dict[str, Callable[[Any], Any]] = field(default_factory=dict)

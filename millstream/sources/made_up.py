@@ -1,0 +1,292 @@
+"""Made-up events of a Record, from its types and bounds: for services that have registered no generator.
+
+Test-data libraries (polyfactory, hypothesis) make independent instances of a class. A stream needs more of
+its values: keys that repeat, ids that do not, times that advance, and the same bytes for the same seed.
+So what an event consists of is decided here; `rstr` makes texts that match a pattern.
+"""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from hashlib import blake2b
+from math import ceil, floor, nextafter
+from random import Random
+from typing import Any
+
+import click
+import msgspec
+from msgspec import inspect
+from rstr import Rstr
+
+from millstream.engine.source import Source
+from millstream.fields import present
+from millstream.records import EventTime, Invalid, Layout, make_struct
+from millstream.sources.record import Record
+
+KEYS = 100
+UNPACED_RATE = 10_000
+# A repeat follows within so many records.
+REPEAT_WITHIN = 100
+ABSENT_SHARE = 0.2
+# How often a value that the Record does not accept is made anew.
+TRIES = 50
+FEW = 3  # entries of a list or dictionary
+
+OPTIONS = (
+    click.Option(
+        ["--duplicates"],
+        type=click.FloatRange(0, 1),
+        default=0.02,
+        show_default=True,
+        help="Share of the events sent again later, byte for byte.",
+    ),
+)
+
+Make = Callable[[Random, str], Any]
+
+
+class CannotMakeUpError(click.ClickException):
+    """Values of a field cannot be made up; the text says what to do."""
+
+    def __init__(self, record: str, field: str, why: str) -> None:
+        super().__init__(
+            f"events of {record} cannot be made up: {field} {why}; `app.add_generator(…)` registers a "
+            "generator of your own"
+        )
+
+
+class MadeUpEvents:
+    """Makes up events for a source topic.
+
+    Args:
+        source: the source topic.
+
+    Raises:
+        CannotMakeUpError: a field has a type whose values cannot be made up.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._record = source.record.__name__
+        info = inspect.type_info(make_struct(source.record, {}))
+        assert isinstance(info, inspect.StructType)
+        self._ids = _id_fields(source)
+        self._fields = {field.name: (field.type, not field.required) for field in info.fields}
+
+    def records(
+        self, *, seed: int, count: int | None, rate: float, start: float, duplicates: float = 0.02
+    ) -> Iterator[Record]:
+        """Yield records in sending order: the same arguments give the same bytes.
+
+        Args:
+            seed: seed of the random numbers.
+            count: number of records, repeats included; None for no limit.
+            rate: records per second of event time; 0 for as fast as they are consumed.
+            start: event time of the first record, seconds since the epoch.
+            duplicates: share of the events that are sent again, 0 to 1.
+
+        Raises:
+            CannotMakeUpError: the Record does not accept what is made up of its types and bounds.
+        """
+        random = Random(seed)  # noqa: S311 (made-up data, no secrets) # nosec B311
+        run = blake2b(repr((seed, float(start))).encode(), digest_size=4).hexdigest()
+        step = 1 / (rate or UNPACED_RATE)
+        repeats: dict[int, Record] = {}
+        number = 0
+        while count is None or number < count:
+            again = repeats.pop(number, None)
+            if again is None:
+                again = self._event(random, f"{run}-{number}", number, start + number * step)
+                if random.random() < duplicates:
+                    repeats[number + 1 + int(random.random() * REPEAT_WITHIN)] = again
+            yield again
+            number += 1
+
+    def _event(self, random: Random, unique: str, number: int, at: float) -> Record:
+        """Return an event that the Record accepts."""
+        source, reason = self._source, ""
+        for _ in range(TRIES):
+            fields = {}
+            for name, (typ, optional) in self._fields.items():
+                if name == source.time_field:
+                    fields[name] = _time(source, at)
+                elif name == source.key:
+                    fields[name] = self._key(name, typ, int(KEYS * random.random() ** 3))
+                elif name in self._ids:
+                    fields[name] = self._id(name, typ, unique, number, at)
+                elif optional and _may_be_none(typ) and random.random() < ABSENT_SHARE:
+                    continue
+                else:
+                    fields[name] = self._value(random, typ, name)
+            value = msgspec.json.encode(fields)
+            (event,) = source.decode([_Value(value, int(at * 1000))], f"{source.topic}/0")
+            if not isinstance(event, Invalid):
+                return Record(str(getattr(event, source.key)).encode(), value, at)
+            reason = event.reason
+        raise CannotMakeUpError(self._record, "a value", f"is not valid: {reason}")
+
+    def _key(self, name: str, typ: Any, number: int) -> Any:
+        typ = _some(typ)
+        if isinstance(typ, inspect.LiteralType):
+            return typ.values[number % len(typ.values)]
+        if isinstance(typ, inspect.IntType):
+            low, high = _whole_bounds(typ)
+            return low + number % (high - low + 1)
+        if isinstance(typ, inspect.StrType) and typ.pattern is not None:
+            return Rstr(Random(number)).xeger(typ.pattern)  # noqa: S311 (as above) # nosec B311
+        return _fitted(f"{name}-{number:04d}", f"{number:02d}", typ)
+
+    def _id(self, name: str, typ: Any, unique: str, number: int, at: float) -> Any:
+        typ = _some(typ)
+        if isinstance(typ, inspect.IntType):
+            low, high = _whole_bounds(typ, default=(1 << 63) - 1)
+            wanted = int(at * 1000) * 1000 + number % 1000 if high > 1 << 62 else number
+            return low + wanted % (high - low + 1)
+        if isinstance(typ, inspect.StrType) and typ.pattern is not None:
+            return Rstr(Random(unique)).xeger(typ.pattern)  # noqa: S311 (as above) # nosec B311
+        return _fitted(f"{name}-{unique}", unique.replace("-", ""), typ)
+
+    def _value(self, random: Random, typ: Any, name: str) -> Any:  # noqa: PLR0911, PLR0912 (one a type)
+        """Return a value of a type, as JSON has it."""
+        typ = _some(typ)
+        match typ:
+            case inspect.LiteralType():
+                return typ.values[int(random.random() * len(typ.values))]
+            case inspect.EnumType():
+                return list(typ.cls)[int(random.random() * len(typ.cls))].value
+            case inspect.BoolType():
+                return random.random() < 0.5
+            case inspect.IntType():
+                low, high = _whole_bounds(typ)
+                step = typ.multiple_of or 1
+                first, last = ceil(low / step), floor(high / step)
+                return step * (first + int(random.random() * (last - first + 1)))
+            case inspect.FloatType():
+                return _float(random, typ)
+            case inspect.StrType():
+                return self._text(random, typ, name)
+            case inspect.DecimalType():
+                return f"{random.random() * 100:.2f}"
+            case inspect.DateTimeType() | inspect.DateType() | inspect.TimeType():
+                return self._moment(random, typ)
+            case inspect.TimeDeltaType():
+                return f"PT{int(random.random() * 3600)}S"
+            case inspect.UUIDType():
+                digits = f"{int(random.random() * 2**52):013x}{int(random.random() * 2**52):013x}000000"
+                return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-8{digits[17:20]}-{digits[20:32]}"
+            case inspect.ListType() | inspect.SetType() | inspect.FrozenSetType() | inspect.VarTupleType():
+                return [self._value(random, typ.item_type, name) for _ in range(_length(random, typ))]
+            case inspect.TupleType():
+                return [self._value(random, one, name) for one in typ.item_types]
+            case inspect.DictType():
+                count = _length(random, typ)
+                return {f"{name}{n}": self._value(random, typ.value_type, name) for n in range(count)}
+            case inspect.StructType():
+                return {one.encode_name: self._value(random, one.type, one.name) for one in typ.fields}
+            case inspect.AnyType():
+                return int(random.random() * 100)
+            case inspect.CustomType() if typ.cls is EventTime:
+                return round(1.7e9 + random.random() * 1e6, 3)
+        raise CannotMakeUpError(
+            self._record, name, f"has a type without made-up values ({type(typ).__name__})"
+        )
+
+    def _text(self, random: Random, typ: inspect.StrType, name: str) -> str:
+        if typ.pattern is not None:
+            try:
+                return str(Rstr(random).xeger(typ.pattern))
+            except Exception as exc:  # of a library that reads any pattern: whatever it does not know
+                raise CannotMakeUpError(
+                    self._record,
+                    name,
+                    f"has the pattern {typ.pattern!r}, of which no text can be made ({exc})",
+                ) from None
+        number = int(random.random() * 50)
+        return _fitted(f"{name} {number}", f"{number:02d}", typ)
+
+    def _moment(self, random: Random, typ: Any) -> str:
+        moment = datetime.fromtimestamp(int(1.7e9 + random.random() * 1e7), UTC)
+        if isinstance(typ, inspect.DateType):
+            return moment.date().isoformat()
+        if isinstance(typ, inspect.TimeType):
+            return moment.time().isoformat() + ("Z" if typ.tz else "")
+        return moment.replace(tzinfo=None).isoformat() + ("" if typ.tz is False else "Z")
+
+
+class _Value(msgspec.Struct):
+    value: bytes
+    timestamp: int
+    offset: int = 0
+    key: bytes | None = None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+def _id_fields(source: Source) -> set[str]:
+    """Return the fields whose values are unique: those that tables deduplicate by, else those named so."""
+    found = {table.id_field for table in source.tables if getattr(table, "id_field", None)}
+    if not found:
+        names = source.record._options.fields
+        found = {name for name in names if name in ("event_id", "id") or name.endswith("_id")}
+        found = found & {"event_id", "id"} or found
+    return found - {source.key, source.time_field}
+
+
+def _time(source: Source, at: float) -> Any:
+    typ = present(Layout(source.record).types[source.time_field])
+    if typ is EventTime:
+        return (
+            datetime.fromtimestamp(round(at, 3), UTC)
+            .isoformat(timespec="milliseconds")
+            .replace("+00:00", "Z")
+        )
+    return int(at) if typ is int else round(at, 3)
+
+
+def _some(typ: Any) -> Any:
+    """Return a type without its metadata, and of several the first that is not None."""
+    if isinstance(typ, inspect.Metadata):
+        return _some(typ.type)
+    if isinstance(typ, inspect.UnionType):
+        return _some(next(one for one in typ.types if not isinstance(one, inspect.NoneType)))
+    return typ
+
+
+def _may_be_none(typ: Any) -> bool:
+    if isinstance(typ, inspect.Metadata):
+        return _may_be_none(typ.type)
+    return isinstance(typ, inspect.UnionType) and any(isinstance(one, inspect.NoneType) for one in typ.types)
+
+
+def _whole_bounds(typ: inspect.IntType, default: int = 100) -> tuple[int, int]:
+    """Return the least and the largest number; of what has no bounds, 0 to `default`."""
+    low = typ.ge if typ.ge is not None else None if typ.gt is None else typ.gt + 1
+    high = typ.le if typ.le is not None else None if typ.lt is None else typ.lt - 1
+    if low is None:
+        low = 0 if high is None or high >= 0 else high - default
+    return int(low), int(low + default if high is None else high)
+
+
+def _float(random: Random, typ: inspect.FloatType) -> float:
+    low = typ.ge if typ.ge is not None else None if typ.gt is None else nextafter(typ.gt, float("inf"))
+    high = typ.le if typ.le is not None else None if typ.lt is None else nextafter(typ.lt, float("-inf"))
+    if low is None:
+        low = 0.0 if high is None or high >= 0 else high - 100.0
+    if high is None:
+        high = low + 100.0
+    value = low + random.random() * (high - low)
+    rounded = round(value, 2)
+    value = float(rounded if low <= rounded <= high else min(max(value, low), high))
+    return typ.multiple_of * ceil(low / typ.multiple_of) if typ.multiple_of else value
+
+
+def _fitted(text: str, short: str, typ: Any) -> str:
+    """Return a text of an allowed length: the first one, else the end of the short one, with zeros before."""
+    least, most = typ.min_length or 0, typ.max_length
+    if most is not None and len(text) > most:
+        text = short[-most:] if most else ""
+    return text if len(text) >= least else text.rjust(least, "0")
+
+
+def _length(random: Random, typ: Any) -> int:
+    least, most = typ.min_length or 0, typ.max_length
+    top = least + FEW if most is None else min(most, least + FEW)
+    return least + int(random.random() * (top - least + 1))
