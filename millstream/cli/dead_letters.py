@@ -1,6 +1,7 @@
 """`millstream dead-letters`."""
 
 import subprocess
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -11,22 +12,38 @@ from aiokafka import AIOKafkaProducer
 
 from millstream.cli.common import kafka_address, run, text
 from millstream.cli.service import load_app
+from millstream.cli.sources import declared_name, named_source
 from millstream.engine.headers import ORIGIN, REPLAY_OF
 from millstream.kafka.reading import records
+from millstream.kafka.topics import topic_names
 
 
-def _topic(_: click.Context, __: click.Parameter, topic: str | None) -> str:
-    if topic is not None:
-        return topic
-    for source in load_app().topology.sources.values():
-        return str(source.dead_letters)
-    raise click.ClickException("this service has no source topics, so it has no dead letters")
+def _topics(_: click.Context, __: click.Parameter, topic: str | None) -> list[str]:
+    """Return the dead-letter topics that are meant: of one source, or all."""
+    app = load_app()
+    sources = app.topology.sources
+    if not sources:
+        raise click.ClickException("this service has no source topics, so it has no dead letters")
+    known = list(dict.fromkeys(str(source.dead_letters) for source in sources.values()))
+    if topic is None:
+        return known
+    source = named_source(app, topic)
+    if source is not None:
+        return [source.dead_letters]
+    for name in (app.settings.topic(topic), topic):
+        if name in known:
+            return [name]
+    names = ", ".join(declared_name(app, name) for name in [*sources, *known])
+    raise click.ClickException(
+        f"{topic!r} is neither a source topic nor one of dead letters; there are: {names}"
+    )
 
 
-topic_option = click.option(
+topics_option = click.option(
     "--topic",
-    callback=_topic,
-    help="The dead-letter topic.  [default: that of the service's first source topic]",
+    "topics",
+    callback=_topics,
+    help="A dead-letter topic, or its source topic.  [default: all of the service]",
 )
 code_option = click.option("--code", help="Only those with this code, such as not-json or missing-field.")
 
@@ -75,10 +92,10 @@ def command() -> None:
 
 
 @command.command("list")
-@topic_option
+@topics_option
 @code_option
 @click.option("--limit", default=50, show_default=True, help="Maximum number of dead letters.")
-def list_(topic: str, code: str | None, limit: int) -> None:
+def list_(topics: list[str], code: str | None, limit: int) -> None:
     """List dead letters, newest last, and count them by code.
 
     \b
@@ -86,26 +103,27 @@ def list_(topic: str, code: str | None, limit: int) -> None:
       millstream dead-letters list
       millstream dead-letters list --code missing-field --limit 5
     """
-    found = run(_collect(kafka_address(), topic, lambda letter: code in (None, letter.code)))
+    found = run(_collect(kafka_address(), topics, lambda letter: code in (None, letter.code)))
     for letter in sorted(found, key=lambda letter: letter.time)[-limit:]:
         click.echo(f"{letter.time:%Y-%m-%d %H:%M:%S}  {letter.origin}  {letter.code}: {letter.reason}")
-    counts: dict[str, int] = {}
-    for letter in found:
-        counts[letter.code] = counts.get(letter.code, 0) + 1
+    counts = Counter(letter.code for letter in found)
     click.echo(f"{len(found)} dead letters" + "".join(f", {n} {c}" for c, n in sorted(counts.items())))
+    by_source = Counter(letter.source[0] for letter in found)
+    if len(topics) > 1 and found:
+        click.echo("  " + ", ".join(f"{count} of {source}" for source, count in sorted(by_source.items())))
 
 
 @command.command()
 @click.argument("origin")
-@topic_option
-def show(origin: str, topic: str) -> None:
+@topics_option
+def show(origin: str, topics: list[str]) -> None:
     """Show the dead letter with the origin ORIGIN (topic/partition/offset), including its bytes.
 
     \b
     Example:
       millstream dead-letters show activity.raw/0/17
     """
-    (letter,) = _found(run(_collect(kafka_address(), topic, lambda letter: letter.origin == origin)), origin)
+    (letter,) = _found(run(_collect(kafka_address(), topics, lambda letter: letter.origin == origin)), origin)
     for name, value in (("origin", letter.origin), ("time", letter.time.isoformat()), ("code", letter.code)):
         click.echo(f"{name:8}{value}")
     click.echo(f"reason  {letter.reason}\nkey     {text(letter.key)}\n\n{text(letter.value)}")
@@ -113,7 +131,7 @@ def show(origin: str, topic: str) -> None:
 
 @command.command()
 @click.argument("origins", nargs=-1)
-@topic_option
+@topics_option
 @code_option
 @click.option(
     "--value", "file", type=click.File("rb"), help="Send this file's bytes instead (one origin; - is stdin)."
@@ -122,7 +140,7 @@ def show(origin: str, topic: str) -> None:
     "--mend", metavar="COMMAND", help="Send the output of COMMAND, which gets each value on its stdin."
 )
 def replay(
-    origins: tuple[str, ...], topic: str, code: str | None, file: click.File | None, mend: str | None
+    origins: tuple[str, ...], topics: list[str], code: str | None, file: click.File | None, mend: str | None
 ) -> None:
     """Send dead letters to their source topics again: those of ORIGINS, or all with --code.
 
@@ -141,7 +159,7 @@ def replay(
         raise click.UsageError("--value replaces one value: give one origin.")
     address = kafka_address()
     wanted = set(origins)
-    found = run(_collect(address, topic, lambda letter: letter.origin in wanted or letter.code == code))
+    found = run(_collect(address, topics, lambda letter: letter.origin in wanted or letter.code == code))
     for origin in wanted:
         _found([letter for letter in found if letter.origin == origin], origin)
     values = [
@@ -173,8 +191,15 @@ def _replacement(command: str | None, letter: DeadLetter) -> bytes | None:
     return done.stdout.strip()
 
 
-async def _collect(address: str, topic: str, wanted: Callable[[DeadLetter], bool]) -> list[DeadLetter]:
-    return [letter async for letter in read(address, topic) if wanted(letter)]
+async def _collect(address: str, topics: list[str], wanted: Callable[[DeadLetter], bool]) -> list[DeadLetter]:
+    there = await topic_names(address)
+    return [
+        letter
+        for topic in topics
+        if topic in there  # a worker creates it
+        async for letter in read(address, topic)
+        if wanted(letter)
+    ]
 
 
 async def _send(address: str, values: list[tuple[DeadLetter, bytes | None]]) -> None:

@@ -8,13 +8,13 @@ from pathlib import Path
 import click
 
 from millstream.cli.common import kafka_address, run
-from millstream.cli.files import FormatCommand, format_and_source, format_option, limit_option
+from millstream.cli.files import FormatCommand, format_and_source, format_option, limit_option, topic_option
 from millstream.cli.service import load_app
+from millstream.cli.sources import declared_name, named_source
 from millstream.kafka.partitioner import partition_for
 from millstream.kafka.reading import records
 from millstream.records import Invalid
 from millstream.settings import settings
-from millstream.sources.formats import FileFormat
 from millstream.sources.loading import Loading
 
 QUANTILES = (0.5, 0.9, 0.99, 0.999, 1.0)
@@ -38,7 +38,8 @@ def behind(events: Iterable[tuple[int, float]]) -> Iterator[float]:
 @click.argument("source")
 @format_option
 @limit_option
-def command(*, source: str, form: FileFormat | None, limit: int | None) -> None:
+@topic_option
+def command(*, source: str, form: str | None, limit: int | None, topic: str | None) -> None:
     """Measure how far the events of SOURCE come out of order: a file of events, or a source topic.
 
     The result helps to choose `out_of_order` and `grace` of windows (docs/time.md). It measures how far an
@@ -50,12 +51,12 @@ def command(*, source: str, form: FileFormat | None, limit: int | None) -> None:
       millstream lateness activity.raw
     """
     if Path(source).is_file():
-        loading = Loading((Path(source),), *format_and_source(form), limit)
+        loading = Loading((Path(source),), *format_and_source(form, topic), limit)
         found = sorted(behind(_of_file(loading)))
         if loading.error is not None:
             raise click.ClickException(str(loading.error))
     else:
-        found = sorted(behind(run(_of_topic(settings().topic(source), limit))))
+        found = sorted(behind(run(_of_topic(source, limit))))
     if not found:
         raise click.ClickException(f"{source} has no events")
     for line in report(found):
@@ -70,14 +71,14 @@ def _of_file(loading: Loading) -> Iterator[tuple[int, float]]:
 
 
 async def _of_topic(topic: str, limit: int | None) -> list[tuple[int, float]]:
-    sources = load_app().topology.sources
-    known = sources.get(topic)
+    app = load_app()
+    known = named_source(app, topic)
     if known is None:
-        names = ", ".join(sorted(sources))
+        names = ", ".join(declared_name(app, name) for name in sorted(app.topology.sources))
         raise click.ClickException(f"{topic} is neither a file nor a source topic; the latter are: {names}")
     events = []
-    async for record in records(kafka_address(), topic):
-        (event,) = known.decode([record])
+    async for record in records(kafka_address(), known.topic):
+        (event,) = known.decode([record], f"{known.topic}/{record.partition}")
         if not isinstance(event, Invalid):
             events.append((record.partition, known.event_time(event)))
         if len(events) == limit:

@@ -7,9 +7,16 @@ from pathlib import Path
 import click
 
 from millstream.cli.common import kafka_address
-from millstream.cli.files import FormatCommand, files_argument, format_and_source, format_option, limit_option
+from millstream.cli.files import (
+    FormatCommand,
+    files_argument,
+    format_and_source,
+    format_option,
+    limit_option,
+    topic_option,
+)
+from millstream.cli.service import load_app
 from millstream.sources.batches import SendError
-from millstream.sources.formats import FileFormat
 from millstream.sources.loading import Loading
 from millstream.sources.record import Record
 from millstream.sources.send import Due
@@ -50,16 +57,13 @@ def _pace(speed: float) -> Due:
     help="Factor of the event time's pace: 1 is the original pace, 60 an hour per minute; or max.",
 )
 @limit_option
-@click.option(
-    "--topic",
-    help="Topic for the records.  [default: the format's source topic]",
-)
+@topic_option
 @click.pass_context
 def command(
     ctx: click.Context,
     *,
     files: tuple[Path, ...],
-    form: FileFormat | None,
+    form: str | None,
     speed: float | None,
     limit: int | None,
     topic: str | None,
@@ -71,15 +75,21 @@ def command(
     twice counts once, as long as the service keeps the id. Bad lines are counted and sent unchanged, so that
     they become dead letters.
 
+    A reference topic is filled likewise, `--topic prices`: each row is the value of its key. Bad lines are
+    not sent there.
+
     \b
     Examples:
       millstream load events.ndjson.gz
       millstream load --as retail retail.csv.gz
       millstream load --as access-log --speed 60 access.log
+      millstream load --topic prices prices.csv
     """
-    form, source = format_and_source(form)
-    topic = topic or source.topic
-    loading = Loading(files, form, source, limit)
+    rows, source = format_and_source(form, topic)
+    topic = source.topic
+    # Nobody reads dead letters of a reference topic.
+    is_event = topic in load_app().topology.sources
+    loading = Loading(files, rows, source, limit, keep_bad=is_event)
     size = sum(file.stat().st_size for file in files)
     bar = (
         click.progressbar(length=size, label="load", file=sys.stderr)
@@ -106,5 +116,9 @@ def command(
         click.echo(loading.summary(sent, topic))
     if loading.error is not None:
         raise click.ClickException(str(loading.error))
+    if loading.bad and not is_event:
+        raise click.ClickException(
+            f"{loading.bad.total():,} bad lines were left out; mend them and load them"
+        )
     if sent.stopped:
         ctx.exit(130)

@@ -5,13 +5,20 @@ from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 
 from millstream.app import App
-from millstream.cli.files import FormatCommand, files_argument, format_and_source, format_option, limit_option
+from millstream.cli.files import (
+    FormatCommand,
+    files_argument,
+    format_and_source,
+    format_option,
+    limit_option,
+    topic_option,
+)
 from millstream.cli.service import load_app
-from millstream.sources.formats import FileFormat
+from millstream.cli.sources import as_source, named_reference
 from millstream.sources.loading import Loading
+from millstream.sources.record_format import RecordFormat
 from millstream.tables.reference import Reference
 from millstream.testing.memory_engine import AgentFailedError
 
@@ -27,17 +34,19 @@ from millstream.testing.memory_engine import AgentFailedError
     help="Folder for the topics' records; created if it is missing; must be empty.",
 )
 @limit_option
+@topic_option
 @click.option(
     "--reference",
     "references",
     multiple=True,
     metavar="TOPIC=FILE",
-    help="Values of a reference topic, one JSON object per line; without it the topic is empty.",
+    help="Values of a reference topic, CSV or NDJSON; without it the topic is empty.",
 )
 def command(
     *,
     files: tuple[Path, ...],
-    form: FileFormat | None,
+    form: str | None,
+    topic: str | None,
     folder: Path,
     limit: int | None,
     references: tuple[str, ...],
@@ -59,8 +68,12 @@ def command(
     app = load_app()
     known = {of.topic: values for of, values in (_reference(app, text) for text in references)}
     folder.mkdir(parents=True, exist_ok=True)
-    form, source = format_and_source(form)
-    loading = Loading(files, form, source, limit)
+    rows, source = format_and_source(form, topic)
+    if source.topic not in app.topology.sources:
+        raise click.ClickException(
+            f"{topic} is a reference topic: `--reference {topic}=FILE` gives its values"
+        )
+    loading = Loading(files, rows, source, limit)
     try:
         counts = asyncio.run(
             replay(
@@ -76,8 +89,8 @@ def command(
         raise click.ClickException(str(exc)) from None
     bad = loading.bad.total()
     click.echo(f"read {loading.lines:,} lines, {bad:,} of them invalid")
-    for topic, count in sorted(counts.items()):
-        click.echo(f"  {count:,} records in {folder / topic}.ndjson")
+    for name, count in sorted(counts.items()):
+        click.echo(f"  {count:,} records in {folder / name}.ndjson")
     if loading.error is not None:
         raise click.ClickException(str(loading.error))
 
@@ -89,18 +102,17 @@ def _reference(app: App, text: str) -> tuple[Reference[Any], list[tuple[bytes, b
         ClickException: there is no such topic or file, or a line is not a valid value.
     """
     name, _, file = text.partition("=")
-    there = app.topology.references
-    if name not in there:
-        names = ", ".join(sorted(there)) or "none"
-        raise click.ClickException(f"the agents use no reference topic {name!r}; known are: {names}")
-    try:
-        lines = Path(file).read_bytes().splitlines()
-    except OSError as exc:
-        raise click.ClickException(f"{file}: {exc.strerror}") from None
-    key, values = there[name].key, []
-    for number, line in enumerate(lines, 1):
-        try:
-            values.append((str(msgspec.json.decode(line)[key]).encode(), line))
-        except (msgspec.DecodeError, KeyError, TypeError):
-            raise click.ClickException(f"{file}: line {number} is not an object with a {key!r}") from None
-    return there[name], values
+    reference = named_reference(app, name)
+    if reference is None:
+        names = ", ".join(sorted(app.references)) or "none"
+        raise click.ClickException(f"this service has no reference topic {name!r}; known are: {names}")
+    source = as_source(reference)
+    loading = Loading((Path(file),), RecordFormat(source), source, None, keep_bad=False)
+    values = [(one.key or b"", one.value or b"") for one in loading.records()]
+    if loading.error is not None:
+        raise click.ClickException(str(loading.error))
+    if loading.bad:
+        raise click.ClickException(
+            "\n".join([f"{loading.bad.total():,} values of {name} are bad:", *loading.first])
+        )
+    return reference, values

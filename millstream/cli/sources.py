@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from millstream.engine.source import Source
+from millstream.tables.reference import Reference
 
 
 def outside_sources(app: Any) -> list[Source]:
@@ -41,3 +42,35 @@ def chosen_source(app: Any, topic: str | None) -> Source:
     if len(outside) > 1:
         raise click.UsageError(f"say which source topic, with --topic; there are: {names}")
     return outside[0]
+
+
+def as_source(reference: Reference[Any]) -> Source:
+    """Return a reference topic as what a file's values are for."""
+    return Source(
+        topic=reference.topic,
+        record=reference.record,
+        key=reference.key,
+        decode=reference.decode,
+        event_time=lambda _: 0.0,
+        time_field="",
+        dead_letters="",
+    )
+
+
+def named_reference(app: Any, topic: str) -> Reference[Any] | None:
+    """Return the reference topic of a declared name, or of a name in Kafka; None if there is none."""
+    references: dict[str, Reference[Any]] = app.references
+    return references.get(topic) or next((one for one in references.values() if one.topic == topic), None)
+
+
+def topic_in_kafka(app: Any, topic: str) -> str:
+    """Return the name in Kafka of a topic, by its declared name or by that name.
+
+    Raises:
+        ClickException: the service declares no such topic.
+    """
+    for name in (app.settings.topic(topic), topic):
+        if name in app.topic_specs:
+            return str(name)
+    known = ", ".join(declared_name(app, name) for name in app.topic_specs) or "none"
+    raise click.ClickException(f"this service declares no topic {topic!r}; there are: {known}")

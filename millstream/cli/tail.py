@@ -3,7 +3,10 @@
 import click
 
 from millstream.cli.common import kafka_address, run, text
+from millstream.cli.service import load_app
+from millstream.cli.sources import topic_in_kafka
 from millstream.kafka.reading import follow, records
+from millstream.kafka.topics import topic_names
 
 
 @click.command()
@@ -14,13 +17,21 @@ from millstream.kafka.reading import follow, records
 def command(topic: str, lines: int, following: bool, headers: bool) -> None:
     """Show the last records of TOPIC: partition/offset, key and value.
 
+    TOPIC is a topic of this service, by its declared name, or any other that is in Kafka.
+
     \b
     Examples:
       millstream tail activity.enriched
       millstream tail -f activity.page-counts
       millstream tail --headers -n 3 activity.dead-letters
     """
-    run(_tail(kafka_address(), topic, lines, following, headers))
+    try:
+        name = topic_in_kafka(load_app(), topic)
+    except click.ClickException:
+        if topic not in run(topic_names(kafka_address())):
+            raise
+        name = topic  # of somebody else
+    run(_tail(kafka_address(), name, lines, following, headers))
 
 
 async def _tail(address: str, topic: str, lines: int, following: bool, headers: bool) -> None:

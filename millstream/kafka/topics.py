@@ -97,6 +97,16 @@ async def partition_count(bootstrap: str, topic: str) -> int:
     return len(found[0]["partitions"])
 
 
+async def topic_names(bootstrap: str) -> set[str]:
+    """Return the names of all topics.
+
+    Raises:
+        TopicError: there is no Kafka.
+    """
+    async with _admin(bootstrap) as client:
+        return set(await client.list_topics())
+
+
 async def topic_ids(bootstrap: str, topics: Iterable[str]) -> dict[str, str]:
     """Return the ids of topics: one that was deleted and made anew has another. None of an old Kafka.
 

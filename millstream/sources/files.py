@@ -8,7 +8,7 @@ import msgspec
 
 from millstream.engine.source import Source
 from millstream.records import Invalid
-from millstream.sources.formats import FileFormat, Numbered
+from millstream.sources.formats import Numbered, Rows
 from millstream.sources.lines import Reading, lines
 from millstream.sources.record import BadLine, Record, SourceError
 from millstream.sources.rows import Unmapped
@@ -27,7 +27,7 @@ class _Value(msgspec.Struct):
 
 
 def read(
-    path: Path, form: FileFormat, source: Source, reading: Reading | None = None
+    path: Path, form: Rows, source: Source, reading: Reading | None = None
 ) -> Iterator[Record | BadLine]:
     """Read a file, line by line, in order.
 

@@ -16,7 +16,25 @@ Numbered = tuple[int, bytes, bytes | Unmapped]
 """Number and bytes of a line, and its JSON value, or the reason why it has none."""
 
 
-class FileFormat(Protocol):
+class Rows(Protocol):
+    """Maps the lines of a file to JSON values; see `FileFormat`."""
+
+    @property
+    def name(self) -> str:
+        """The value of `--as`."""
+        ...
+
+    @property
+    def about(self) -> str:
+        """Description of the files in one line, for help texts."""
+        ...
+
+    def values(self, path: Path, lines: Iterator[bytes], reading: Reading) -> Iterator[Numbered]:
+        """Yield number, bytes and JSON value of each line or row that is not blank."""
+        ...
+
+
+class FileFormat(Rows, Protocol):
     """Maps the lines of a file to JSON values of a source topic.
 
     Attributes:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from millstream.engine.source import Source
 from millstream.sources.files import read
-from millstream.sources.formats import FileFormat
+from millstream.sources.formats import Rows
 from millstream.sources.lines import Reading
 from millstream.sources.record import BadLine, Record, SourceError
 from millstream.sources.send import Sent
@@ -25,6 +25,7 @@ class Loading:
         form: their format.
         source: the source topic of that format.
         limit: number of lines after which to stop; None for all.
+        keep_bad: whether a bad line is a record, too, so that it becomes a dead letter.
 
     Attributes:
         lines: number of lines read; of a CSV file, rows without the header.
@@ -34,8 +35,17 @@ class Loading:
         error: the error that ended the reading early.
     """
 
-    def __init__(self, files: tuple[Path, ...], form: FileFormat, source: Source, limit: int | None) -> None:
+    def __init__(
+        self,
+        files: tuple[Path, ...],
+        form: Rows,
+        source: Source,
+        limit: int | None,
+        *,
+        keep_bad: bool = True,
+    ) -> None:
         self._files, self._form, self._source, self._limit = files, form, source, limit
+        self._keep_bad = keep_bad
         self.lines = 0
         self.bad = Counter[str]()
         self.first: list[str] = []
@@ -60,7 +70,7 @@ class Loading:
                         moment = item.event_time
                         yield item
                     else:
-                        if len(item.raw) <= LARGEST:
+                        if self._keep_bad and len(item.raw) <= LARGEST:
                             yield Record(None, item.raw, moment)
                         self._note(file, item)
                     self.lines += 1
@@ -85,7 +95,11 @@ class Loading:
             f"in {sent.seconds:.1f} s ({pace:,.0f}/s), bad lines: {self.bad.total():,}"
         ]
         if self.bad:
-            parts.append("bad lines were sent as they are, without a key, for the dead-letter topic:")
+            parts.append(
+                "bad lines were sent as they are, without a key, for the dead-letter topic:"
+                if self._keep_bad
+                else "bad lines were not sent:"
+            )
             parts += [f"  {count:,} x {reason}" for reason, count in self.bad.most_common()]
             parts += [f"  {text}" for text in self.first]
         for file, reading in self.readings.items():
