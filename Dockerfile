@@ -6,7 +6,7 @@ WORKDIR /src
 # Before the sources: a change of them does not install the dependencies anew.
 COPY requirements.lock ./
 RUN /venv/bin/pip install --require-hashes -r requirements.lock
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY millstream ./millstream
 RUN /venv/bin/pip install --no-deps .
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from millstream.fields import Fallback, From
     from millstream.records import EventTime, twin
     from millstream.settings import Settings
+    from millstream.version import __version__
 
 __all__ = [
     "App",
@@ -35,6 +36,7 @@ __all__ = [
     "Record",
     "Settings",
     "Verdict",
+    "__version__",
     "twin",
 ]
 
@@ -53,6 +55,7 @@ _HOMES = {
     "Record": "faust",
     "Settings": "millstream.settings",
     "Verdict": "millstream.engine.error_policy",
+    "__version__": "millstream.version",
     "twin": "millstream.records",
 }
 

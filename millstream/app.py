@@ -117,6 +117,11 @@ class App(Declarations, faust.App):
             there = agent_files.found_agents(self._home)
             agent_files.load(agent_files.wanted_agents(there, self.settings.agents, self._usual_agents))
 
+    @property
+    def chosen_agents(self) -> bool:
+        """Whether a list names the agents that run, and not the files of `agents/`."""
+        return bool(self.settings.agents) or self._usual_agents is not None
+
     def worker_init(self) -> None:
         """Load the agents: Faust calls this when it has found the app."""
         super().worker_init()

@@ -6,8 +6,11 @@ import click
 
 from millstream.cli.service import DEFAULT
 from millstream.settings import settings
+from millstream.version import __version__
 
 COMMANDS = {
+    "new": "new",
+    "add": "add",
     "run": "run",
     "kafka": "kafka",
     "topics": "topics",
@@ -39,6 +42,7 @@ class Commands(click.Group):
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option("-A", "--app", default=DEFAULT, show_default=True, help="Module of the service's App.")
+@click.version_option(__version__, prog_name="millstream")
 def main(app: str) -> None:  # noqa: ARG001 (commands find it in the context)
     """Millstream: a real-time event pipeline on Apache Kafka.
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from http import HTTPStatus
-from importlib.metadata import version
 from inspect import getdoc
 from typing import Any
 
@@ -122,7 +121,7 @@ def document(
     _, schemas = msgspec.json.schema_components(dict.fromkeys(used), ref_template=REFS)
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Millstream", "version": _version(), "description": ABOUT},
+        "info": {"title": "Millstream", "version": __version__, "description": ABOUT},
         "tags": [{"name": tag} for tag in sorted(tags, key=PAGES.__eq__)],  # the pages come last
         "paths": paths,
         "components": {
@@ -228,5 +227,3 @@ def _types(schema: Any) -> list[Any]:
 
 
 @cache
-def _version() -> str:
-    return version("millstream")

@@ -1,4 +1,4 @@
-"""Kafka in a container: the `kafka` service of the project's docker-compose.yml."""
+"""Kafka in a container: the `kafka` service of the docker-compose.yml in the service's folder."""
 
 import os
 import shutil
@@ -9,14 +9,15 @@ from millstream.kafka.local.jars import VERSION
 from millstream.kafka.local.net import HOST, choose_port
 from millstream.kafka.local.state import Echo, KafkaUnavailable, State
 
-COMPOSE_FILE = Path(__file__).parents[3] / "docker-compose.yml"
+# As commands find the service, in the current folder.
+COMPOSE_FILE = Path("docker-compose.yml")
 ANSWER_SECONDS = 20
 
 
 def why_not() -> str | None:
     """See `Backend`."""
     if not COMPOSE_FILE.exists():
-        return f"{COMPOSE_FILE.name} is only in a checkout of the project (clone it)"
+        return f"there is no {COMPOSE_FILE} in this folder (`millstream new` writes one)"
     if shutil.which("docker") is None:
         return "no `docker` found (install Docker)"
     if not _works("compose", "version"):

@@ -9,7 +9,7 @@ from tests.framework.imports import ROOT, cycles, graph, imported, modules
 
 # From the lowest up; a layer may import from itself and from those below it.
 LAYERS = (
-    ("aio", "errors", "fields", "records", "settings"),
+    ("aio", "errors", "fields", "records", "settings", "version"),
     ("serde",),
     ("kafka",),
     ("state",),
