@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from http import HTTPStatus
 from inspect import getdoc
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import msgspec
 
 from millstream.settings import Settings
+from millstream.version import __version__
 from millstream.web.auth import OPEN, scope_of
 from millstream.web.parameters import Parameter
 from millstream.web.responses import NotRead, Partial, Problem, Read
@@ -224,6 +224,3 @@ def _phrase(status: int) -> str:
 
 def _types(schema: Any) -> list[Any]:
     return [one for one in (schema if isinstance(schema, tuple) else (schema,)) if isinstance(one, type)]
-
-
-@cache
