@@ -2,29 +2,24 @@
 
 import shutil
 import signal
-import ssl
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from contextlib import ExitStack
 from types import FrameType
 
 import click
-import httpx
 
 from millstream.app import App
 from millstream.cli.common import run as run_coroutine
+from millstream.cli.local_workers import Workers, watch
+from millstream.cli.processes import Processes
 from millstream.cli.service import app_name, load_app
 from millstream.engine.transport import topics_read
 from millstream.kafka import local as kafka
 from millstream.tables.queries import Listed
-from millstream.web.server import PortTakenError, require_port
+from millstream.web.server import PortTakenError
 
 MILLSTREAM = (sys.executable, "-m", "millstream")
-START_SECONDS = 60.0
-STOP_SECONDS = 15.0
 
 
 class StopRequest(Exception):
@@ -35,22 +30,30 @@ class StopRequest(Exception):
 @click.option(
     "--rate", default=100.0, show_default=True, help="Events per second to generate; 0 generates none."
 )
-def command(rate: float) -> None:
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Worker processes, for as many cores; each has a name, a port and a log of its own.",
+)
+def command(rate: float, workers: int) -> None:
     """Start Kafka, a worker and a generator of events; print the URLs; stop everything with Ctrl-C.
 
-    A second run continues with the state of the first.
+    A second run continues with the state of the first. A worker that a signal kills is started again; when
+    another process ends, everything stops.
 
     \b
     Examples:
       millstream run
-      millstream run --rate 5000
+      millstream run --rate 5000 --workers 2
       KAFKA_BOOTSTRAP_SERVERS=kafka:9092 millstream run --rate 0
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     try:
         with ExitStack() as stack:
-            _run(stack, rate)
+            _run(stack, rate, workers)
     except StopRequest:
         click.echo("Stopped; the next `millstream run` continues from here.")
     except (kafka.KafkaUnavailable, PortTakenError) as exc:
@@ -65,10 +68,10 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
     raise StopRequest
 
 
-def _run(stack: ExitStack, rate: float) -> None:
+def _run(stack: ExitStack, rate: float, count: int) -> None:
     app = load_app()
     conf = app.settings
-    require_port(conf.web_host, conf.web_port)
+    workers = Workers(conf, count)
     running = kafka.up(conf, echo=click.echo)
     if running.started:
         stack.callback(kafka.down, conf, echo=click.echo)
@@ -78,33 +81,26 @@ def _run(stack: ExitStack, rate: float) -> None:
     created = run_coroutine(app.ensure_topics())
     click.echo(f"Topics: {len(created)} checked, {sum(created.values())} created.")
 
-    worker_log = logs / "worker.log"
-    worker = stack.enter_context(
-        _child(
-            "worker", [sys.executable, "-m", "faust", "-A", app_name(), "worker", "-l", "info"], worker_log
+    if count > conf.partitions:
+        click.echo(
+            f"MILLSTREAM_PARTITIONS={conf.partitions}: {count - conf.partitions} of {count} workers get no "
+            "partition, and only stand by."
         )
-    )
-    children = {"worker": (worker, worker_log)}
+
+    processes = stack.enter_context(Processes())
+    workers.start(processes, app_name(), logs)
     if rate and app.generator is None:
         click.echo("This service has no generator (`app.add_generator`): no events are generated.")
         rate = 0.0
     if rate:  # before the worker is ready: both import the service, which takes seconds
-        feed_log = logs / "produce.log"
-        feed = stack.enter_context(
-            _child("source", [*MILLSTREAM, "-A", app_name(), "produce", "--rate", str(rate)], feed_log)
-        )
-        children["source"] = (feed, feed_log)
-    url = f"{'https' if conf.tls_cert else 'http'}://{conf.web_host}:{conf.web_port}"
-    _await_health(worker, url, conf.tls_cert, worker_log)
-    click.echo(_welcome(app, url, rate, worker_log))
-    while True:
-        for name, (child, log) in children.items():
-            if child.poll() is not None:
-                raise click.ClickException(f"the {name} ended with code {child.returncode}:\n{_tail(log)}")
-        time.sleep(0.5)
+        source = [*MILLSTREAM, "-A", app_name(), "produce", "--rate", str(rate)]
+        processes.start("source", source, logs / "produce.log")
+    workers.await_all()
+    click.echo(_welcome(app, workers, rate))
+    watch(processes, workers)
 
 
-def _welcome(app: App, url: str, rate: float, log: Path) -> str:
+def _welcome(app: App, workers: Workers, rate: float) -> str:
     me = "millstream" if shutil.which("millstream") else sys.argv[0]
     fed = f" with {rate:g} generated events/s" if rate else ""
     views = {
@@ -115,6 +111,7 @@ def _welcome(app: App, url: str, rate: float, log: Path) -> str:
         "/health": "health and lag",
     }
     width = max(map(len, views)) + 1
+    url = next(iter(workers)).url
     page, *others = [f"  {url}{path:{width}}{about}" for path, about in views.items()]
     outputs = [f"  {me} tail -f {topic}" for topic in _outputs(app)[:1]]
     return "\n".join(
@@ -127,10 +124,20 @@ def _welcome(app: App, url: str, rate: float, log: Path) -> str:
             "Results:",
             *outputs,
             f"  {me} dead-letters list",
-            f"Log of the worker: {log}",
+            *_logs(workers),
             "Ctrl-C stops everything.",
         ]
     )
+
+
+def _logs(workers: Workers) -> Iterator[str]:
+    """Yield where each worker is, and its log."""
+    if len(workers) == 1:
+        yield from (f"Log of the worker: {one.process.log}" for one in workers)
+        return
+    yield "Workers, any of which answers for all:"
+    for one in workers:
+        yield f"  {one.url}  {one.process.name}, process {one.process.pid}, log {one.process.log}"
 
 
 def _tables(app: App) -> Iterator[tuple[str, str]]:
@@ -151,58 +158,3 @@ def _outputs(app: App) -> list[str]:
         for name, spec in app.topic_specs.items()
         if spec.configs["cleanup.policy"] == "delete" and name not in aside | read
     ]
-
-
-def _await_health(worker: subprocess.Popen[bytes], url: str, certificate: Path | None, log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        if worker.poll() is not None:
-            raise click.ClickException(f"the worker ended with code {worker.returncode}:\n{_tail(log)}")
-        try:
-            answer = httpx.get(f"{url}/health", timeout=2, verify=_only(certificate))
-            if answer.status_code in (httpx.codes.OK, httpx.codes.UNAUTHORIZED):
-                return  # with tokens, of which only hashes are known, it serves at least
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
-    raise click.ClickException(f"the worker is not ready after {START_SECONDS:.0f} s:\n{_tail(log)}")
-
-
-def _only(certificate: Path | None) -> ssl.SSLContext | bool:
-    """Trust only this worker's certificate, whoever has signed it and for whatever name."""
-    if certificate is None:
-        return True
-    try:
-        context = ssl.create_default_context(cafile=certificate)
-    except OSError:
-        return True  # the worker exits, and logs what is wrong
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    context.check_hostname = False
-    return context
-
-
-@contextmanager
-def _child(name: str, command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program in its own session, so that Ctrl-C reaches only this process; terminate it at the end."""
-    with log.open("wb") as out:
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        yield child
-    finally:
-        child.terminate()
-        try:
-            child.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            click.echo(f"The {name} did not end within {STOP_SECONDS:.0f} s and was killed; nothing is lost.")
-            child.kill()
-            child.wait()
-
-
-def _tail(log: Path) -> str:
-    return "\n".join(log.read_text(errors="replace").splitlines()[-15:])
