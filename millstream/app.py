@@ -2,14 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterable, Callable, Coroutine, Sequence
 from functools import wraps
 from typing import Any, cast
 
 import faust
 import uvloop
 from faust.exceptions import ImproperlyConfigured
-from faust.types import TP
+from faust.types import TP, AgentT
 
 from millstream import agents as agent_files
 from millstream.declarations import Declarations
@@ -46,6 +46,9 @@ STARTUP_ERRORS = (
 )
 # What a batch makes of its records must fit into a core's own cache: of 4,000 each event costs a tenth more.
 CHUNK_RECORDS = 500
+
+# It takes batches, or a Faust stream; one that yields answers them.
+AgentFunction = Callable[[Any], Coroutine[Any, Any, None] | AsyncIterable[Any]]
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +132,7 @@ class App(Declarations, faust.App):
 
     def agent(
         self, channel: Any = None, *, errors: ErrorPolicy | None = None, **options: Any
-    ) -> Callable[[Any], Any]:
+    ) -> Callable[[AgentFunction], AgentT[Any]]:
         """Declare an agent, as Faust does.
 
         Args:
@@ -139,12 +142,12 @@ class App(Declarations, faust.App):
         """
         if errors is not None:
             self.topology.policies.update(dict.fromkeys(topics_of(channel), errors))
-        declare = cast("Callable[[Any], Any]", super().agent(channel, **options))
+        declare = cast("Callable[[AgentFunction], AgentT[Any]]", super().agent(channel, **options))
         topic = next((topic for topic in topics_of(channel) if topic in self.topology.sources), None)
         if topic is None:
             return declare
 
-        def with_batches(agent: Callable[[Any], Any]) -> Any:
+        def with_batches(agent: AgentFunction) -> AgentT[Any]:
             return declare(wraps(agent)(lambda stream: agent(self.engine.scheduler.batches(topic, stream))))
 
         return with_batches
