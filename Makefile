@@ -4,7 +4,7 @@ BIN := .venv/bin
 SETUP := .venv/.ready
 PLOTS := .venv/.ready-bench
 LOCK := $(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml
-PATHS := millstream app agents models tables tests bench
+PATHS := millstream app agents models tables tests bench docs
 
 .DEFAULT_GOAL := help
 .PHONY: help setup components run test smoke check lint types format lock chaos soak bench bench-full bench-windows bench-state bench-latency bench-scale bench-growth bench-http bench-profile docs clean
@@ -48,8 +48,9 @@ format: $(SETUP) ## mend the style where it can be
 	@$(BIN)/ruff check --fix-only $(PATHS)
 	@$(BIN)/ruff format $(PATHS)
 
-docs: $(SETUP) ## write docs/metrics.md
+docs: $(SETUP) ## write docs/metrics.md, and the pages of the public API into build/api
 	@$(BIN)/python -m app.document_metrics > docs/metrics.md
+	@$(BIN)/python docs/api.py build/api
 
 lock: $(SETUP) ## pin the dependencies anew, with hashes
 	@$(LOCK) -o requirements.lock

@@ -2,14 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterable, Callable, Coroutine, Sequence
 from functools import wraps
 from typing import Any, cast
 
 import faust
 import uvloop
 from faust.exceptions import ImproperlyConfigured
-from faust.types import TP
+from faust.types import TP, AgentT
 
 from millstream import agents as agent_files
 from millstream.checks import check_app_id, unattached_tables
@@ -49,6 +49,9 @@ STARTUP_ERRORS = (
 )
 # What a batch makes of its records must fit into a core's own cache: of 4,000 each event costs a tenth more.
 CHUNK_RECORDS = 500
+
+# It takes batches, or a Faust stream; one that yields answers them.
+AgentFunction = Callable[[Any], Coroutine[Any, Any, None] | AsyncIterable[Any]]
 
 logger = logging.getLogger(__name__)
 
@@ -156,7 +159,7 @@ class App(Declarations, faust.App):
 
     def agent(
         self, channel: Any = None, *, errors: ErrorPolicy | None = None, **options: Any
-    ) -> Callable[[Any], Any]:
+    ) -> Callable[[AgentFunction], AgentT[Any]]:
         """Declare an agent, as Faust does. Several agents of a source topic share the commit of each batch.
 
         Args:
@@ -165,19 +168,19 @@ class App(Declarations, faust.App):
             options: Faust's.
         """
         topic = next((topic for topic in topics_of(channel) if topic in self.topology.sources), None)
-        declare = cast("Callable[[Any], Any]", super().agent(channel, **options))
+        declare = cast("Callable[[AgentFunction], AgentT[Any]]", super().agent(channel, **options))
         if topic is None:
             return declare
         group = self.topology.agents.setdefault(topic, AgentGroup(topic))
         self._note_policy(topic, errors, first=not group)
 
-        def with_batches(agent: Callable[[Any], Any]) -> Any:
+        def with_batches(agent: AgentFunction) -> AgentT[Any]:
             group.add(agent)
-            if len(group) > 1:
-                return agent  # the first one's Faust agent runs all
-            return declare(
-                wraps(agent)(lambda stream: group.run(self.engine.scheduler.batches(topic, stream)))
-            )
+            if group.runner is None:
+                group.runner = declare(
+                    wraps(agent)(lambda stream: group.run(self.engine.scheduler.batches(topic, stream)))
+                )
+            return group.runner  # it runs all of them
 
         return with_batches
 

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from millstream.cli.own_wheel import local_origin, put_wheel
+from millstream.cli.own_wheel import Origin, origin, put_wheel
 from millstream.cli.rendering import ROOMS, render, write
 from millstream.version import __version__
 
@@ -37,9 +37,11 @@ def command(name: str) -> None:
     if home.exists() and not (home.is_dir() and not any(home.iterdir())):
         raise click.ClickException(f"{name} is there already, and not an empty folder: choose another name")
     with TemporaryDirectory() as folder:
-        origin = local_origin()
-        wheel = None if origin is None else put_wheel(origin, Path(folder), click.echo)
-        texts = render("new", _values(name, wheel))
+        found = origin()
+        wheel = (
+            None if found is None or found.path is None else put_wheel(found.path, Path(folder), click.echo)
+        )
+        texts = render("new", _values(name, found, wheel))
         write(home, texts)
         if wheel is not None:
             (home / "wheels").mkdir()
@@ -50,11 +52,12 @@ def command(name: str) -> None:
     click.echo(f"Next: cd {name} && make run; then `make test`, and README.md says what is where.")
 
 
-def _values(name: str, wheel: Path | None) -> dict[str, str]:
+def _values(name: str, found: Origin | None, wheel: Path | None) -> dict[str, str]:
     major, minor, *_ = __version__.split(".")
+    elsewhere = None if found is None or wheel is not None else found.reference
     return {
         "name": name,
-        "requirement": f"~={major}.{minor}",
+        "requirement": f"~={major}.{minor}" if elsewhere is None else f" @ {elsewhere}",
         # By its name: an index may have another package of ours' name.
         "wheel": "" if wheel is None else f"wheels/{wheel.name} ",
         "copy_wheel": "" if wheel is None else "COPY wheels ./wheels\n",

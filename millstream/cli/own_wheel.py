@@ -21,22 +21,32 @@ class Origin(msgspec.Struct):
     """What `direct_url.json` says of where a package was installed from (PEP 610)."""
 
     url: str
-    dir_info: dict[str, bool] | None = None
+    vcs_info: dict[str, str] | None = None
+
+    @property
+    def path(self) -> Path | None:
+        """The wheel or the checkout on this machine; None if it is elsewhere."""
+        parts = urlsplit(self.url)
+        return Path(url2pathname(parts.path)) if parts.scheme == "file" and not self.vcs_info else None
+
+    @property
+    def reference(self) -> str:
+        """What `millstream @ …` takes."""
+        if self.vcs_info is None:
+            return self.url
+        return f"{self.vcs_info['vcs']}+{self.url}@{self.vcs_info['commit_id']}"
 
 
-def local_origin() -> Path | None:
-    """Return the wheel or the checkout that Millstream was installed from; None if from an index."""
+def origin() -> Origin | None:
+    """Return where Millstream was installed from; None if from an index."""
     try:
         raw = distribution("millstream").read_text("direct_url.json")
     except PackageNotFoundError:  # neither installed nor from a wheel: the folder that is imported
-        return Path(__file__).resolve().parents[2]
-    if raw is None:
-        return None
-    parts = urlsplit(msgspec.json.decode(raw, type=Origin).url)
-    return Path(url2pathname(parts.path)) if parts.scheme == "file" else None
+        return Origin(Path(__file__).resolve().parents[2].as_uri())
+    return None if raw is None else msgspec.json.decode(raw, type=Origin)
 
 
-def put_wheel(origin: Path, folder: Path, echo: Callable[[str], None]) -> Path:
+def put_wheel(source: Path, folder: Path, echo: Callable[[str], None]) -> Path:
     """Copy the wheel into a folder, or build it there from the checkout.
 
     Returns:
@@ -46,28 +56,29 @@ def put_wheel(origin: Path, folder: Path, echo: Callable[[str], None]) -> Path:
         ClickException: there is neither; the text says what to do.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if origin.suffix == ".whl" and origin.is_file():
-        made = folder / origin.name
-        made.write_bytes(origin.read_bytes())
+    if source.suffix == ".whl" and source.is_file():
+        made = folder / source.name
+        made.write_bytes(source.read_bytes())
         return made
-    if not (origin / "pyproject.toml").is_file():
+    if not source.is_file() and not (source / "pyproject.toml").is_file():
         raise click.ClickException(
-            f"Millstream was installed from {origin}, which is gone: install it again from a wheel that "
+            f"Millstream was installed from {source}, which is gone: install it again from a wheel that "
             "stays, and repeat this"
         )
-    echo(f"Building a wheel of Millstream from {origin}…")
+    echo(f"Building a wheel of Millstream from {source}…")
     with TemporaryDirectory() as name:
         # From a copy: a build leaves folders beside the sources, and takes up what an earlier one has left.
-        source = Path(name) / "source"
-        _copy(origin, source)
+        copy = Path(name) / "source" if source.is_dir() else source
+        if source.is_dir():
+            _copy(source, copy)
         command = [sys.executable, "-m", "pip", "wheel", "-q", "--disable-pip-version-check", "--no-deps"]
         built = subprocess.run(
-            [*command, "-w", str(folder), str(source)], capture_output=True, text=True, check=False
+            [*command, "-w", str(folder), str(copy)], capture_output=True, text=True, check=False
         )
     wheels = list(folder.glob("millstream-*.whl"))
     if built.returncode or len(wheels) != 1:
         raise click.ClickException(
-            f"cannot build a wheel of Millstream from {origin}: install Millstream from a wheel, and repeat "
+            f"cannot build a wheel of Millstream from {source}: install Millstream from a wheel, and repeat "
             f"this\n{built.stderr.strip()}"
         )
     return wheels[0]

@@ -2,30 +2,26 @@
 
 import shutil
 import signal
-import ssl
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 
 import click
-import httpx
 
 from millstream.app import App
-from millstream.cli.children import Child
 from millstream.cli.common import run as run_coroutine
+from millstream.cli.local_workers import Workers, watch
+from millstream.cli.processes import Processes
 from millstream.cli.service import app_name, load_app
 from millstream.cli.sources import outside_sources
 from millstream.engine.transport import topics_read
 from millstream.kafka import local as kafka
-from millstream.settings import Settings
 from millstream.tables.queries import Listed
-from millstream.web.server import PortTakenError, require_port
+from millstream.web.server import PortTakenError
 
 MILLSTREAM = (sys.executable, "-m", "millstream")
-START_SECONDS = 60.0
 
 
 class StopRequest(Exception):
@@ -38,17 +34,17 @@ class StopRequest(Exception):
 )
 @click.option(
     "--workers",
-    type=click.IntRange(1, 64),
+    type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Workers of one group, for several cores; their web ports follow each other.",
+    help="Worker processes, for as many cores; each has a name, a port and a log of its own.",
 )
 def command(rate: float, workers: int) -> None:
-    """Start Kafka, workers and a generator of events; print the URLs; stop everything with Ctrl-C.
+    """Start Kafka, a worker and a generator of events; print the URLs; stop everything with Ctrl-C.
 
-    A second run continues with the state of the first. A worker that is killed is started again; the others
-    take over its partitions meanwhile. A service that has registered no generator gets events that are made
-    up from the types and bounds of its Records.
+    A second run continues with the state of the first. A worker that a signal kills is started again; when
+    another process ends, everything stops. A service that has registered no generator gets events that are
+    made up from the types and bounds of its Records.
 
     \b
     Examples:
@@ -78,7 +74,7 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
 def _run(stack: ExitStack, rate: float, count: int) -> None:
     app = load_app()
     conf = app.settings
-    ports = _ports(conf, count)
+    workers = Workers(conf, count)
     running = kafka.up(conf, echo=click.echo)
     if running.started:
         stack.callback(kafka.down, conf, echo=click.echo)
@@ -87,93 +83,43 @@ def _run(stack: ExitStack, rate: float, count: int) -> None:
 
     created = run_coroutine(app.ensure_topics())
     click.echo(f"Topics: {len(created)} checked, {sum(created.values())} created.")
+
     if count > conf.partitions:
         click.echo(
-            f"{count} workers share {conf.partitions} partitions: {count - conf.partitions} of them will "
-            "only stand by. MILLSTREAM_PARTITIONS says how many there are."
+            f"MILLSTREAM_PARTITIONS={conf.partitions}: {count - conf.partitions} of {count} workers get no "
+            "partition, and only stand by."
         )
 
-    children: list[Child] = []
-    stack.callback(_stop_all, children)
-    workers = [_worker(conf, logs, number, port, count) for number, port in enumerate(ports)]
-    children += workers
-    if rate:  # before the workers are ready: both import the service, which takes seconds
-        feeds = _feeds(app, rate, logs)
-        children += feeds
-        rate = rate if feeds else 0.0
-    scheme = "https" if conf.tls_cert else "http"
-    urls = [f"{scheme}://{conf.web_host}:{port}" for port in ports]
-    for worker, url in zip(workers, urls, strict=True):
-        _await_health(worker, url, conf.tls_cert)
-    click.echo(_welcome(app, urls, rate, [worker.log for worker in workers]))
-    while True:
-        for child in children:
-            child.check()
-        time.sleep(0.5)
+    processes = stack.enter_context(Processes())
+    workers.start(processes, app_name(), logs)
+    if rate:  # before the worker is ready: both import the service, which takes seconds
+        rate = _feed(app, processes, rate, logs)
+    workers.await_all()
+    click.echo(_welcome(app, workers, rate))
+    watch(processes, workers)
 
 
-def _ports(conf: Settings, count: int) -> list[int]:
-    """Return the web ports of workers: the configured one, and the next ones that are free.
+def _feed(app: App, processes: Processes, rate: float, logs: Path) -> float:
+    """Start what generates events: the service's generator, else events made up for each outside source.
 
-    Raises:
-        PortTakenError: the configured one is taken, or there are too few.
+    Returns:
+        Events per second.
     """
-    require_port(conf.web_host, conf.web_port)
-    found = [conf.web_port]
-    for port in range(conf.web_port + 1, min(conf.web_port + 1000, 65536)):
-        if len(found) == count:
-            break
-        with suppress(PortTakenError):
-            require_port(conf.web_host, port)
-            found.append(port)
-    if len(found) < count:
-        raise PortTakenError(
-            f"{count} ports from {conf.web_port} on are not free: choose another MILLSTREAM_WEB_PORT"
-        )
-    return found
-
-
-def _worker(conf: Settings, logs: Path, number: int, port: int, count: int) -> Child:
-    """Start a worker; the first one continues with the state of a lone one."""
-    name = conf.worker if number == 0 else f"{conf.worker}-{number}"
-    command = [sys.executable, "-m", "faust", "-A", app_name(), "worker", "-l", "info"]
-    env = {"MILLSTREAM_WORKER": name, "MILLSTREAM_WEB_PORT": str(port)}
-    if count == 1:
-        return Child("worker", command, logs / "worker.log", env, restarts=True)
-    if conf.web_advertise:
-        raise click.ClickException(
-            "MILLSTREAM_WEB_ADVERTISE is one worker's address: leave it out with --workers"
-        )
-    return Child(f"worker {name}", command, logs / f"worker-{name}.log", env, restarts=True)
-
-
-def _feeds(app: App, rate: float, logs: Path) -> list[Child]:
-    """Start what generates events: the service's generator, else events made up for each outside source."""
     produce = [*MILLSTREAM, "-A", app_name(), "produce"]
     if app.generator is not None:
-        return [Child("source", [*produce, "--rate", str(rate)], logs / "produce.log")]
+        processes.start("source", [*produce, "--rate", str(rate)], logs / "produce.log")
+        return rate
     names = [source.topic for source in outside_sources(app)]
     if not names:
         click.echo("This service has no source topic (`app.source_topic`): no events are generated.")
-    return [
-        Child(
-            f"source of {name}",
-            [*produce, "--topic", name, "--rate", str(rate / len(names))],
-            logs / f"produce-{name}.log",
-        )
-        for name in names
-    ]
+        return 0.0
+    for name in names:
+        command = [*produce, "--topic", name, "--rate", str(rate / len(names))]
+        processes.start(f"source of {name}", command, logs / f"produce-{name}.log")
+    return rate
 
 
-def _stop_all(children: list[Child]) -> None:
-    """End the children: all at once, then wait for each."""
-    for child in children:
-        child.terminate()
-    for child in children:
-        child.stop()
-
-
-def _welcome(app: App, urls: list[str], rate: float, logs: list[Path]) -> str:
+def _welcome(app: App, workers: Workers, rate: float) -> str:
     me = "millstream" if shutil.which("millstream") else sys.argv[0]
     fed = f" with {rate:g} generated events/s" if rate else ""
     views = {
@@ -184,24 +130,33 @@ def _welcome(app: App, urls: list[str], rate: float, logs: list[Path]) -> str:
         "/health": "health and lag",
     }
     width = max(map(len, views)) + 1
-    page, *others = [f"  {urls[0]}{path:{width}}{about}" for path, about in views.items()]
+    url = next(iter(workers)).url
+    page, *others = [f"  {url}{path:{width}}{about}" for path, about in views.items()]
     outputs = [f"  {me} tail -f {topic}" for topic in _outputs(app)[:1]]
-    several = [f"  {url}/ and the views of worker {n + 1}" for n, url in enumerate(urls[1:], 1)]
     return "\n".join(
         [
             "",
             f"Millstream is running{fed}. Live page:",
             page,
-            *several,
             "Views:",
             *others,
             "Results:",
             *outputs,
             f"  {me} dead-letters list",
-            *(f"Log of a worker: {log}" for log in logs),
+            *_logs(workers),
             "Ctrl-C stops everything.",
         ]
     )
+
+
+def _logs(workers: Workers) -> Iterator[str]:
+    """Yield where each worker is, and its log."""
+    if len(workers) == 1:
+        yield from (f"Log of the worker: {one.process.log}" for one in workers)
+        return
+    yield "Workers, any of which answers for all:"
+    for one in workers:
+        yield f"  {one.url}  {one.process.name}, process {one.process.pid}, log {one.process.log}"
 
 
 def _tables(app: App) -> Iterator[tuple[str, str]]:
@@ -222,32 +177,3 @@ def _outputs(app: App) -> list[str]:
         for name, spec in app.topic_specs.items()
         if spec.configs["cleanup.policy"] == "delete" and name not in aside | read
     ]
-
-
-def _await_health(worker: Child, url: str, certificate: Path | None) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        worker.check()
-        try:
-            answer = httpx.get(f"{url}/health", timeout=2, verify=_only(certificate))
-            if answer.status_code in (httpx.codes.OK, httpx.codes.UNAUTHORIZED):
-                return  # with tokens, of which only hashes are known, it serves at least
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
-    raise click.ClickException(
-        f"the {worker.name} is not ready after {START_SECONDS:.0f} s:\n{worker.tail()}"
-    )
-
-
-def _only(certificate: Path | None) -> ssl.SSLContext | bool:
-    """Trust only this worker's certificate, whoever has signed it and for whatever name."""
-    if certificate is None:
-        return True
-    try:
-        context = ssl.create_default_context(cafile=certificate)
-    except OSError:
-        return True  # the worker exits, and logs what is wrong
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    context.check_hostname = False
-    return context

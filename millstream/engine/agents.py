@@ -1,14 +1,14 @@
 """The agents of a source topic: each batch goes through all of them, in the order of their declaration."""
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any
 
 from millstream.engine.batch import Batch
 from millstream.errors import DeclarationError
 
-Agent = Callable[[Any], Awaitable[None]]
+Agent = Callable[[Any], Any]
 
 
 class AgentGroup:
@@ -19,9 +19,13 @@ class AgentGroup:
 
     Args:
         topic: the topic.
+
+    Attributes:
+        runner: Faust's agent, which runs all of them; None before there is one.
     """
 
     def __init__(self, topic: str) -> None:
+        self.runner: Any = None
         self._topic = topic
         self._agents: list[Agent] = []
 

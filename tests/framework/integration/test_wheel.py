@@ -6,10 +6,6 @@ import sys
 import zipfile
 from pathlib import Path
 
-import pytest
-
-from tests.framework.wheel import build
-
 SERVICE = """\
 from datetime import timedelta
 import millstream
@@ -41,15 +37,15 @@ if __name__ == "__main__":
 """
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("wheel"))
-
-
 def test_the_wheel_holds_the_framework_alone(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"millstream"}
-    data = {"millstream/py.typed", "millstream/kafka/local/pom.xml", "millstream/web/page/page.html"}
+    data = {
+        "millstream/py.typed",
+        "millstream/templates/new/dot-gitignore.tmpl",
+        "millstream/kafka/local/pom.xml",
+        "millstream/web/page/page.html",
+    }
     assert data <= set(names)
 
 

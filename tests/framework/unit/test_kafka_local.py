@@ -331,10 +331,10 @@ def test_compose_from_up_to_wipe(fake: Fake, settings: Settings) -> None:
     looks = ["compose version", "info"]
     assert [
         *looks,
-        "compose -f up -d kafka",
-        "compose -f stop kafka",
+        "compose -f docker-compose.yml up -d kafka",
+        "compose -f docker-compose.yml stop kafka",
         *looks,
-        "compose -f down --volumes",
+        "compose -f docker-compose.yml down --volumes",
     ] == [run for run in runs if " ps " not in run]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from millstream.cli.run import _only
+from millstream.cli.local_workers import _only
 from millstream.settings import Settings
 from millstream.web.scatter_gather import connect
 from millstream.web.server import TlsError, Web, tls
