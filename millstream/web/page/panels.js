@@ -62,7 +62,7 @@ async function drawRows(panel, body, say) {
   say(answer, keys.length ? `${answer.next ? "the first of many" : `${keys.length}`}, by key` : "Nothing yet.");
   body.replaceChildren(el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": panel.title }, el("table", {},
     el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "key"), ...panel.columns.map((c) => el("th", { scope: "col" }, c)))),
-    el("tbody", {}, ...keys.map((one) => el("tr", {}, el("td", {}, keyButton(panel.table, one.key)), ...panel.columns.map((c) => el("td", { class: "nowrap" }, scalar(one.newest[c])))))))));
+    el("tbody", {}, ...keys.map((one) => el("tr", {}, el("td", {}, keyButton(panel.table, one.key)), ...panel.columns.map((c) => el("td", { class: "nowrap" }, scalar(one.newest[c] ?? one.newest.value?.[c])))))))));
 }
 
 async function drawLine(panel, body, say) {
