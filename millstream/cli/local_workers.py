@@ -42,6 +42,9 @@ class Workers:
         conf: the settings of the first; the others have the names and ports that follow.
         count: number of workers.
 
+    Attributes:
+        places: their names and ports.
+
     Raises:
         PortTakenError: the first one's port is taken, or too few of those behind it are free.
         ClickException: they would all have one URL.
@@ -54,7 +57,7 @@ class Workers:
                 "--workers"
             )
         self._conf = conf
-        self._places = list(zip(_names(conf.worker, count), _ports(conf, count), strict=True))
+        self.places = list(zip(_names(conf.worker, count), _ports(conf, count), strict=True))
         self._all: list[Worker] = []
 
     def __iter__(self) -> Iterator[Worker]:
@@ -73,8 +76,8 @@ class Workers:
         """
         command = [sys.executable, "-m", "faust", "-A", app, "worker", "-l", "info"]
         scheme = "https" if self._conf.tls_cert else "http"
-        one = len(self._places) == 1
-        for name, port in self._places:
+        one = len(self.places) == 1
+        for name, port in self.places:
             env = {**os.environ, "MILLSTREAM_WORKER": name, "MILLSTREAM_WEB_PORT": str(port)}
             log = logs / ("worker.log" if one else f"worker-{name}.log")
             process = processes.start("worker" if one else f"worker {name}", command, log, env)

@@ -44,8 +44,11 @@ def command(name: str) -> None:
         texts = render("new", _values(name, found, wheel))
         write(home, texts)
         if wheel is not None:
-            (home / "wheels").mkdir()
-            (home / "wheels" / wheel.name).write_bytes(wheel.read_bytes())
+            try:
+                (home / "wheels").mkdir()
+                (home / "wheels" / wheel.name).write_bytes(wheel.read_bytes())
+            except OSError as exc:
+                raise click.ClickException(f"cannot write {home / 'wheels'}: {exc.strerror}") from None
             texts[f"wheels/{wheel.name}"] = ""
     for path in texts:
         click.echo(f"  {home / path}")
