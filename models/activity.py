@@ -128,7 +128,7 @@ class SalesTotals:
         return {"purchases": total.purchases, "refunds": total.refunds, "amount": total.micros / 1_000_000}
 
 
-_Enriched = twin(EnrichedActivity)
+_enriched = twin(EnrichedActivity, of=ActivityEvent)
 _PageCount = twin(PageCount)
 _PageTotal = twin(PageTotal)
 _PageViews = twin(PageViews)
@@ -143,21 +143,7 @@ def risk_level(amount: float | None) -> RiskLevel:
 
 def enriched(event: ActivityEvent) -> EnrichedActivity:
     """Return the event with its risk level and region."""
-    return _Enriched(
-        event_id=event.event_id,
-        user_id=event.user_id,
-        action=event.action,
-        timestamp=event.timestamp,
-        page=event.page,
-        amount=event.amount,
-        quantity=event.quantity,
-        currency=event.currency,
-        country=event.country,
-        session_id=event.session_id,
-        attributes=event.attributes,
-        risk_level=risk_level(event.amount),
-        region=region(event.country),
-    )
+    return _enriched(event, risk_level=risk_level(event.amount), region=region(event.country))
 
 
 def page_count(page: str, start: int, end: int, *, partition: int, views: int, version: int) -> PageCount:

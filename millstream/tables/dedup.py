@@ -246,7 +246,7 @@ class Deduplication:
         table = self._table
         pack, ttl, event_time = _ENTRY.pack, table.ttl, table.event_time
         events, watermarks, origins = batch.events, batch.watermarks, batch.origins
-        ids = self._encoded(list(map(table.id_of, events[start:end])))
+        ids = self._encoded(events[start:end])
         known = {
             i
             for i, entry in self._stored(ids, bucket).items()
@@ -265,11 +265,12 @@ class Deduplication:
         self._packs.setdefault(bucket, []).extend(zip(names, entries, strict=True))
         self._ids(bucket).update(names)
 
-    def _encoded(self, ids: list[Any]) -> list[bytes]:
+    def _encoded(self, events: Sequence[E]) -> list[bytes]:
+        id_of = self._table.id_of
         try:
-            return list(map(str.encode, ids))
-        except TypeError:  # not all are text
-            pass
+            return [one.encode() for one in map(id_of, events)]  # type: ignore[union-attr] # numbers are below
+        except AttributeError:  # not all are text
+            ids = list(map(id_of, events))
         for one in ids:
             if not isinstance(one, str | int) or isinstance(one, bool):
                 raise DeclarationError(

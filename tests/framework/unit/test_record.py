@@ -161,3 +161,11 @@ def test_twin_has_the_fields_of_its_record() -> None:
     assert (made.event_id, made.page, made.timestamp) == ("e", None, 1.0)
     with pytest.raises(TypeError):
         twin(MoreOfAnEvent)("e", "u", "view", 1.0)
+
+
+def test_twin_of_another_record_takes_its_fields_over() -> None:
+    event = decoder.one(changed(page="/home"), NOW)
+    made = twin(MoreOfAnEvent, of=Event)(event, level="high")
+    assert (made.event_id, made.page, made.level, made.region) == ("e1", "/home", "high", None)
+    with pytest.raises(TypeError):
+        twin(MoreOfAnEvent, of=Event)(event, event_id="other")
