@@ -4,7 +4,7 @@ BIN := .venv/bin
 SETUP := .venv/.ready
 PLOTS := .venv/.ready-bench
 LOCK := $(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml
-PATHS := millstream app agents models tables tests bench docs
+PATHS := millstream app agents models tables tests bench docs/api.py
 
 .DEFAULT_GOAL := help
 .PHONY: help setup components run test smoke check lint types format lock chaos soak bench bench-full bench-windows bench-state bench-latency bench-scale bench-growth bench-http bench-profile docs clean

@@ -87,7 +87,7 @@ class MadeUpEvents:
         Raises:
             CannotMakeUpError: the Record does not accept what is made up of its types and bounds.
         """
-        random = Random(seed)  # noqa: S311 (made-up data, no secrets) # nosec B311
+        chance = Random(seed)  # noqa: S311 (made-up data, no secrets) # nosec B311
         run = blake2b(repr((seed, float(start))).encode(), digest_size=4).hexdigest()
         step = 1 / (rate or UNPACED_RATE)
         repeats: dict[int, Record] = {}
@@ -95,13 +95,13 @@ class MadeUpEvents:
         while count is None or number < count:
             again = repeats.pop(number, None)
             if again is None:
-                again = self._event(random, f"{run}-{number}", number, start + number * step)
-                if random.random() < duplicates:
-                    repeats[number + 1 + int(random.random() * REPEAT_WITHIN)] = again
+                again = self._event(chance, f"{run}-{number}", number, start + number * step)
+                if chance.random() < duplicates:
+                    repeats[number + 1 + int(chance.random() * REPEAT_WITHIN)] = again
             yield again
             number += 1
 
-    def _event(self, random: Random, unique: str, number: int, at: float) -> Record:
+    def _event(self, chance: Random, unique: str, number: int, at: float) -> Record:
         """Return an event that the Record accepts."""
         source, reason = self._source, ""
         for _ in range(TRIES):
@@ -110,13 +110,13 @@ class MadeUpEvents:
                 if name == source.time_field:
                     fields[name] = _time(source, at)
                 elif name == source.key:
-                    fields[name] = self._key(name, typ, int(KEYS * random.random() ** 3))
+                    fields[name] = self._key(name, typ, int(KEYS * chance.random() ** 3))
                 elif name in self._ids:
                     fields[name] = self._id(name, typ, unique, number, at)
-                elif optional and _may_be_none(typ) and random.random() < ABSENT_SHARE:
+                elif optional and _may_be_none(typ) and chance.random() < ABSENT_SHARE:
                     continue
                 else:
-                    fields[name] = self._value(random, typ, name)
+                    fields[name] = self._value(chance, typ, name)
             value = msgspec.json.encode(fields)
             (event,) = source.decode([_Value(value, int(at * 1000))], f"{source.topic}/0")
             if not isinstance(event, Invalid):
@@ -145,66 +145,66 @@ class MadeUpEvents:
             return Rstr(Random(unique)).xeger(typ.pattern)  # noqa: S311 (as above) # nosec B311
         return _fitted(f"{name}-{unique}", unique.replace("-", ""), typ)
 
-    def _value(self, random: Random, typ: Any, name: str) -> Any:  # noqa: PLR0911, PLR0912 (one a type)
+    def _value(self, chance: Random, typ: Any, name: str) -> Any:  # noqa: PLR0911, PLR0912 (one a type)
         """Return a value of a type, as JSON has it."""
         typ = _some(typ)
         match typ:
             case inspect.LiteralType():
-                return typ.values[int(random.random() * len(typ.values))]
+                return typ.values[int(chance.random() * len(typ.values))]
             case inspect.EnumType():
-                return list(typ.cls)[int(random.random() * len(typ.cls))].value
+                return list(typ.cls)[int(chance.random() * len(typ.cls))].value
             case inspect.BoolType():
-                return random.random() < 0.5
+                return chance.random() < 0.5
             case inspect.IntType():
                 low, high = _whole_bounds(typ)
                 step = typ.multiple_of or 1
                 first, last = ceil(low / step), floor(high / step)
-                return step * (first + int(random.random() * (last - first + 1)))
+                return step * (first + int(chance.random() * (last - first + 1)))
             case inspect.FloatType():
-                return _float(random, typ)
+                return _float(chance, typ)
             case inspect.StrType():
-                return self._text(random, typ, name)
+                return self._text(chance, typ, name)
             case inspect.DecimalType():
-                return f"{random.random() * 100:.2f}"
+                return f"{chance.random() * 100:.2f}"
             case inspect.DateTimeType() | inspect.DateType() | inspect.TimeType():
-                return self._moment(random, typ)
+                return self._moment(chance, typ)
             case inspect.TimeDeltaType():
-                return f"PT{int(random.random() * 3600)}S"
+                return f"PT{int(chance.random() * 3600)}S"
             case inspect.UUIDType():
-                digits = f"{int(random.random() * 2**52):013x}{int(random.random() * 2**52):013x}000000"
+                digits = f"{int(chance.random() * 2**52):013x}{int(chance.random() * 2**52):013x}000000"
                 return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-8{digits[17:20]}-{digits[20:32]}"
             case inspect.ListType() | inspect.SetType() | inspect.FrozenSetType() | inspect.VarTupleType():
-                return [self._value(random, typ.item_type, name) for _ in range(_length(random, typ))]
+                return [self._value(chance, typ.item_type, name) for _ in range(_length(chance, typ))]
             case inspect.TupleType():
-                return [self._value(random, one, name) for one in typ.item_types]
+                return [self._value(chance, one, name) for one in typ.item_types]
             case inspect.DictType():
-                count = _length(random, typ)
-                return {f"{name}{n}": self._value(random, typ.value_type, name) for n in range(count)}
+                count = _length(chance, typ)
+                return {f"{name}{n}": self._value(chance, typ.value_type, name) for n in range(count)}
             case inspect.StructType():
-                return {one.encode_name: self._value(random, one.type, one.name) for one in typ.fields}
+                return {one.encode_name: self._value(chance, one.type, one.name) for one in typ.fields}
             case inspect.AnyType():
-                return int(random.random() * 100)
+                return int(chance.random() * 100)
             case inspect.CustomType() if typ.cls is EventTime:
-                return round(1.7e9 + random.random() * 1e6, 3)
+                return round(1.7e9 + chance.random() * 1e6, 3)
         raise CannotMakeUpError(
             self._record, name, f"has a type without made-up values ({type(typ).__name__})"
         )
 
-    def _text(self, random: Random, typ: inspect.StrType, name: str) -> str:
+    def _text(self, chance: Random, typ: inspect.StrType, name: str) -> str:
         if typ.pattern is not None:
             try:
-                return str(Rstr(random).xeger(typ.pattern))
+                return str(Rstr(chance).xeger(typ.pattern))
             except Exception as exc:  # of a library that reads any pattern: whatever it does not know
                 raise CannotMakeUpError(
                     self._record,
                     name,
                     f"has the pattern {typ.pattern!r}, of which no text can be made ({exc})",
                 ) from None
-        number = int(random.random() * 50)
+        number = int(chance.random() * 50)
         return _fitted(f"{name} {number}", f"{number:02d}", typ)
 
-    def _moment(self, random: Random, typ: Any) -> str:
-        moment = datetime.fromtimestamp(int(1.7e9 + random.random() * 1e7), UTC)
+    def _moment(self, chance: Random, typ: Any) -> str:
+        moment = datetime.fromtimestamp(int(1.7e9 + chance.random() * 1e7), UTC)
         if isinstance(typ, inspect.DateType):
             return moment.date().isoformat()
         if isinstance(typ, inspect.TimeType):
@@ -265,14 +265,14 @@ def _whole_bounds(typ: inspect.IntType, default: int = 100) -> tuple[int, int]:
     return int(low), int(low + default if high is None else high)
 
 
-def _float(random: Random, typ: inspect.FloatType) -> float:
+def _float(chance: Random, typ: inspect.FloatType) -> float:
     low = typ.ge if typ.ge is not None else None if typ.gt is None else nextafter(typ.gt, float("inf"))
     high = typ.le if typ.le is not None else None if typ.lt is None else nextafter(typ.lt, float("-inf"))
     if low is None:
         low = 0.0 if high is None or high >= 0 else high - 100.0
     if high is None:
         high = low + 100.0
-    value = low + random.random() * (high - low)
+    value = low + chance.random() * (high - low)
     rounded = round(value, 2)
     value = float(rounded if low <= rounded <= high else min(max(value, low), high))
     return typ.multiple_of * ceil(low / typ.multiple_of) if typ.multiple_of else value
@@ -286,7 +286,7 @@ def _fitted(text: str, short: str, typ: Any) -> str:
     return text if len(text) >= least else text.rjust(least, "0")
 
 
-def _length(random: Random, typ: Any) -> int:
+def _length(chance: Random, typ: Any) -> int:
     least, most = typ.min_length or 0, typ.max_length
     top = least + FEW if most is None else min(most, least + FEW)
-    return least + int(random.random() * (top - least + 1))
+    return least + int(chance.random() * (top - least + 1))

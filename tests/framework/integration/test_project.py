@@ -1,21 +1,29 @@
 """`millstream new` and `add`, from the built wheel in an environment of its own, beside foreign modules."""
 
+import asyncio
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 import uuid
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 import yaml
 
+from millstream.kafka.reading import records
+from tests.framework.browser import CHROMIUM, browser
 from tests.framework.integration.conftest import Run
 from tests.framework.service import free_port
 
+PRODUCTS = ("book", "lamp", "chair", "plant")
 ROOT = Path(__file__).resolve().parents[3]
 FORMAT = (sys.executable, "-m", "ruff")
 
@@ -116,43 +124,107 @@ def _is_text(file: Path) -> bool:
     return file.is_file() and file.suffix not in (".whl", ".pyc")
 
 
+class Running:
+    """A command of the new project that goes on until Ctrl-C, with topics and state of its own."""
+
+    def __init__(self, kafka: str, project: Path, venv: Path, folder: Path, *command: str) -> None:
+        self.port, name = free_port(), f"new-{uuid.uuid4().hex[:6]}"
+        self.env = {
+            "PATH": f"{venv / 'bin'}:{os.environ['PATH']}",
+            "HOME": os.environ.get("HOME", "/"),
+            "KAFKA_BOOTSTRAP_SERVERS": kafka,
+            "MILLSTREAM_TOPIC_PREFIX": f"{name}-",
+            "MILLSTREAM_APP_ID": name,
+            "MILLSTREAM_STATE_DIR": str(folder),
+            "MILLSTREAM_WEB_PORT": str(self.port),
+        }
+        self._log = folder / "run.log"
+        with self._log.open("wb") as out:
+            self.process = subprocess.Popen(
+                command, cwd=project, env=self.env, stdout=out, stderr=out, start_new_session=True
+            )
+        self.wait(lambda: "Ctrl-C stops everything" in self.said)
+
+    @property
+    def said(self) -> str:
+        return self._log.read_text()
+
+    def wait(self, done: Callable[[], object], seconds: float = 120) -> None:
+        deadline = time.monotonic() + seconds
+        while not done():
+            assert self.process.poll() is None, self.said
+            assert time.monotonic() < deadline, self.said
+            time.sleep(0.3)
+
+    def total(self, product: str) -> dict[str, int]:
+        answer = httpx.get(f"http://127.0.0.1:{self.port}/tables/sales/{product}", timeout=10)
+        return dict(answer.json()["total"]) if answer.status_code == 200 else {"orders": 0, "pieces": 0}
+
+    def __enter__(self) -> "Running":
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGINT)
+            self.process.wait(60)
+        assert kind is not None or "Stopped; the next" in self.said
+
+
 @pytest.mark.kafka
-def test_it_runs_with_made_up_events(kafka: str, project: Path, venv: Path, tmp_path: Path) -> None:
-    port, name = free_port(), f"new-{uuid.uuid4().hex[:6]}"
-    env = {
-        "PATH": os.environ["PATH"],
-        "HOME": os.environ.get("HOME", "/"),
-        "KAFKA_BOOTSTRAP_SERVERS": kafka,
-        "MILLSTREAM_TOPIC_PREFIX": f"{name}-",
-        "MILLSTREAM_APP_ID": name,
-        "MILLSTREAM_STATE_DIR": str(tmp_path),
-        "MILLSTREAM_WEB_PORT": str(port),
-    }
-    log = tmp_path / "run.log"
-    with log.open("wb") as out:
-        command = ["make", "run", f"VENV={venv}"]
-        process = subprocess.Popen(
-            command, cwd=project, env=env, stdout=out, stderr=out, start_new_session=True
-        )
-    deadline = time.monotonic() + 120
-
-    def pieces() -> int:
-        answer = httpx.get(f"http://127.0.0.1:{port}/tables/sales/lamp", timeout=10)
-        return int(answer.json()["total"]["pieces"]) if answer.status_code == 200 else 0
-
-    try:
+async def test_it_runs_with_made_up_events(kafka: str, project: Path, venv: Path, tmp_path: Path) -> None:
+    with Running(kafka, project, venv, tmp_path, "make", "run", f"VENV={venv}") as running:
         seen: set[int] = set()
-        while len(seen - {0}) < 2:
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            if "Millstream is running" in log.read_text():
-                seen.add(pieces())
-            time.sleep(0.5)
-        assert f"127.0.0.1:{port}/tables/sales" in log.read_text()  # its own tables
-        os.killpg(process.pid, signal.SIGINT)
-        process.wait(60)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    assert "Stopped; the next" in log.read_text()
+
+        def moves() -> bool:
+            seen.add(running.total("lamp")["pieces"])
+            return len(seen - {0}) > 1
+
+        running.wait(moves)
+        assert f"127.0.0.1:{running.port}/tables/sales" in running.said  # its own tables
+        if CHROMIUM is None:
+            pytest.skip("no Chromium: `make components` installs it")
+        async with browser() as page:
+            await page.open(f"http://127.0.0.1:{running.port}/")
+            await page.wait("document.querySelector('#state.good') !== null", 60)
+            await page.wait("document.querySelectorAll('#panels [data-table=sales] .key').length > 0", 120)
+            assert page.errors == []
+
+
+@pytest.mark.kafka
+def test_two_workers_of_which_one_is_killed_are_exact(
+    kafka: str, project: Path, venv: Path, tmp_path: Path
+) -> None:
+    command = ("millstream", "run", "--rate", "0", "--workers", "2")
+    produce = (
+        "produce",
+        "--rate",
+        "3000",
+        "--count",
+        "15000",
+        "--duplicates",
+        "0.1",
+        "--start",
+        "2026-01-31",
+    )
+    with Running(kafka, project, venv, tmp_path, *command) as running:
+        (pid,) = re.findall(r"worker 1, process (\d+)", running.said)
+        with subprocess.Popen([venv / "bin" / "millstream", *produce], cwd=project, env=running.env) as feed:
+            running.wait(lambda: sum(running.total(one)["orders"] for one in PRODUCTS) > 2000)
+            os.kill(int(pid), signal.SIGKILL)
+            assert feed.wait(120) == 0
+        running.wait(lambda: "is at work again" in running.said)
+        topic = f"{running.env['MILLSTREAM_TOPIC_PREFIX']}orders.raw"
+
+        async def sent() -> list[Any]:
+            return [json.loads(record.value) async for record in records(kafka, topic)]
+
+        orders = {order["order_id"]: order for order in asyncio.run(sent())}
+        assert 13_000 < len(orders) < 14_500  # a tenth was sent twice
+        expected = {
+            product: {
+                "orders": sum(order["product"] == product for order in orders.values()),
+                "pieces": sum(o["quantity"] for o in orders.values() if o["product"] == product),
+            }
+            for product in PRODUCTS
+        }
+        running.wait(lambda: {one: running.total(one) for one in PRODUCTS} == expected)
