@@ -178,7 +178,7 @@ class App(Declarations, faust.App):
             group.add(agent)
             if group.runner is None:
                 group.runner = declare(
-                    wraps(agent)(lambda stream: group.run(self.engine.scheduler.batches(topic, stream)))
+                    wraps(agent)(lambda stream: group.start(self.engine.scheduler.batches(topic, stream)))
                 )
             return group.runner  # it runs all of them
 

@@ -43,10 +43,14 @@ class AgentGroup:
     def __len__(self) -> int:
         return len(self._agents)
 
+    def start(self, batches: AsyncIterable[Batch[Any]]) -> Any:
+        """Return what Faust runs: a lone agent as it is, which may yield to its sinks, else `run`."""
+        return self._agents[0](batches) if len(self._agents) == 1 else self.run(batches)
+
     async def run(self, batches: AsyncIterable[Batch[Any]]) -> None:
         """Run the agents on batches; it ends when one of them ends or raises."""
         if len(self._agents) == 1:
-            await self._agents[0](batches)
+            await _driven(self._agents[0], batches)
             return
         turns = [_Turn(agent) for agent in self._agents]
         try:
@@ -66,7 +70,7 @@ class _Turn:
     def __init__(self, agent: Agent) -> None:
         self._batch: asyncio.Queue[Batch[Any]] = asyncio.Queue(1)
         self._asks = asyncio.Event()
-        self._agent = asyncio.ensure_future(agent(self._batches()))
+        self._agent = asyncio.ensure_future(_driven(agent, self._batches()))
 
     async def _batches(self) -> AsyncIterator[Batch[Any]]:
         while True:
@@ -99,6 +103,16 @@ class _Turn:
         self._agent.cancel()
         with suppress(asyncio.CancelledError, Exception):
             await self._agent
+
+
+async def _driven(agent: Agent, batches: AsyncIterable[Batch[Any]]) -> None:
+    """Run an agent; what one yields goes nowhere."""
+    running = agent(batches)
+    if isinstance(running, AsyncIterable):
+        async for _ in running:
+            pass
+    else:
+        await running
 
 
 def _name(agent: Agent) -> str:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import millstream
 from millstream.testing.driver import Driver
 from millstream.testing.memory_engine import AgentFailedError
 from millstream.testing.output_check import OutputError
@@ -134,3 +135,24 @@ def test_unknown_topics_and_tables_are_refused() -> None:
                 wrong()
         with pytest.raises(ValueError, match="no table 'per-bikes'; there are: seen, per-bike"):
             driver.query("per-bikes", "b")
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_agent_may_yield(count: int) -> None:
+    made = millstream.App("yielding", agents=())
+    topic = made.source_topic("rides", service.Ride, key="bike", event_time="at")
+    done: list[int] = []
+    for n in range(count):
+
+        async def agent(batches: Any) -> Any:
+            async for batch in batches:
+                async with batch.commit():
+                    done.extend(event.number for event in batch)
+                yield len(batch)
+
+        agent.__qualname__ = f"agent_{n}"
+        made.agent(topic)(agent)
+    with Driver(made) as driver:
+        driver.send("rides", ride(1))
+        driver.send("rides", ride(2))
+    assert done == [1] * count + [2] * count
