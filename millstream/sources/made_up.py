@@ -23,7 +23,7 @@ from rstr import Rstr
 from millstream.engine.source import Source
 from millstream.fields import present
 from millstream.records import EventTime, Invalid, Layout, make_struct
-from millstream.sources.record import Record
+from millstream.sources.record import Record, Unsent
 
 KEYS = 100
 UNPACED_RATE = 10_000
@@ -124,7 +124,7 @@ class MadeUpEvents:
                 else:
                     fields[name] = self._value(chance, typ, name)
             value = msgspec.json.encode(fields)
-            (event,) = source.decode([_Value(value, int(at * 1000))], f"{source.topic}/0")
+            (event,) = source.decode([Unsent(value, int(at * 1000))], f"{source.topic}/0")
             if not isinstance(event, Invalid):
                 return Record(str(getattr(event, source.key)).encode(), value, at)
             reason = event.reason
@@ -233,14 +233,6 @@ class MadeUpEvents:
         if isinstance(typ, inspect.TimeType):
             return moment.time().isoformat() + ("Z" if typ.tz else "")
         return moment.replace(tzinfo=None).isoformat() + ("" if typ.tz is False else "Z")
-
-
-class _Value(msgspec.Struct):
-    value: bytes
-    timestamp: int
-    offset: int = 0
-    key: bytes | None = None
-    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 def _id_fields(source: Source) -> set[str]:
