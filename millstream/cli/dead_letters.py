@@ -60,17 +60,16 @@ def _origin(given: str) -> str:
     if found is None:
         raise click.BadParameter(f"{given!r} is no origin: topic/partition/offset, as `list` shows it")
     source = named_source(load_app(), found["topic"])
-    if source is None:
-        raise click.BadParameter(
-            f"{given!r} is of no source topic of this service; there are: {source_names(load_app())}"
-        )
-    return source.topic + given.removeprefix(found["topic"])
+    return given if source is None else source.topic + given.removeprefix(found["topic"])
 
 
 def _topics_of(origins: tuple[str, ...]) -> list[str]:
-    """Return the dead-letter topics of the origins' source topics."""
+    """Return the dead-letter topics of the origins' source topics; all, if one is of another topic."""
     sources: dict[str, Source] = load_app().topology.sources
-    return list(dict.fromkeys(sources[origin.rsplit("/", 2)[0]].dead_letters for origin in origins))
+    found = [sources.get(origin.rsplit("/", 2)[0]) for origin in origins]
+    if None in found:
+        return _all_topics()
+    return list(dict.fromkeys(source.dead_letters for source in found if source is not None))
 
 
 topics_option = click.option(
