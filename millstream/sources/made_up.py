@@ -128,7 +128,7 @@ class MadeUpEvents:
             if not isinstance(event, Invalid):
                 return Record(str(getattr(event, source.key)).encode(), value, at)
             reason = event.reason
-        raise CannotMakeUpError(self._record, "a value", f"is not valid: {reason}")
+        raise CannotMakeUpError(self._record, "a value", f"is not valid: {reason.rstrip('.')}")
 
     def _key(self, name: str, typ: Any, number: int) -> Any:
         typ = _some(typ)
