@@ -92,10 +92,11 @@ class Decoder(Generic[R]):
                             raise ValueError  # the slow decoder's error says what is wrong
                         setattr(event, name, seconds)
                 except (msgspec.ValidationError, ValueError):
-                    if self._wire is not None:
+                    # By its own names first: other names count only where these do not do.
+                    event = self._slow(value)
+                    if event is None:
                         append(self._from_wire(record, place))
                         continue
-                    event = self._struct(*msgspec.structs.astuple(self._decode_slowly(value)))  # type: ignore[arg-type] # as above
                 if time_field is not None:
                     ahead = getattr(event, time_field) - record.timestamp / 1000
                     if ahead > self.max_future:
@@ -120,6 +121,19 @@ class Decoder(Generic[R]):
         if isinstance(event, Invalid):
             raise event
         return cast(R, event)
+
+    def _slow(self, value: bytes | None) -> Any:
+        """Return the event of a value in an unusual form; None if it is one only by other names.
+
+        Raises:
+            msgspec.ValidationError: it is none.
+        """
+        try:
+            return self._struct(*msgspec.structs.astuple(self._decode_slowly(value)))  # type: ignore[arg-type] # a TypeError
+        except msgspec.ValidationError:
+            if self._wire is None:
+                raise
+            return None
 
     def _from_wire(self, record: FromKafka, place: str) -> Any:
         """Return the event of a record whose fields may come from elsewhere, or an `Invalid`."""

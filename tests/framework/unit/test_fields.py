@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import faust
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Meta
 
@@ -110,6 +110,12 @@ def test_key_content_and_the_origin_of_a_replay() -> None:
     assert replayed.sale_id == "sales/0/2"
 
 
+TIMES = st.sampled_from(
+    ["1970-01-01T00:00", "2026-01-31", "20260131T120000", "2026-01-31T12:00:00,5Z", 1e12, 5]
+)
+
+
+@settings(max_examples=500, deadline=None)
 @given(
     st.fixed_dictionaries(
         {},
@@ -136,6 +142,11 @@ def test_a_valid_event_is_the_same_with_and_without_other_names(value: dict[str,
     tolerant = decoded(Sale, value)
     if not isinstance(plain, Invalid):
         assert encode(plain) == encode(tolerant)
+
+
+def test_another_name_of_another_type_does_not_matter_where_the_own_name_does() -> None:
+    odd = {"sale_id": "s", "user_id": "u", "at": "1970-01-01T00:00", "id": 1.5, "userid": [], "timestamp": {}}
+    assert decoded(Sale, odd).at == 0.0
 
 
 def test_the_fast_and_the_tolerant_decoder_agree() -> None:
