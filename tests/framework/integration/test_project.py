@@ -195,21 +195,17 @@ def test_two_workers_of_which_one_is_killed_are_exact(
     kafka: str, project: Path, venv: Path, tmp_path: Path
 ) -> None:
     command = ("millstream", "run", "--rate", "0", "--workers", "2")
-    produce = (
-        "produce",
-        "--rate",
-        "3000",
-        "--count",
-        "15000",
-        "--duplicates",
-        "0.1",
-        "--start",
-        "2026-01-31",
-    )
+    options = "--topic orders.raw --rate 3000 --count 15000 --duplicates 0.1 --start 2026-01-31"
     with Running(kafka, project, venv, tmp_path, *command) as running:
         (pid,) = re.findall(r"worker 1, process (\d+)", running.said)
-        with subprocess.Popen([venv / "bin" / "millstream", *produce], cwd=project, env=running.env) as feed:
-            running.wait(lambda: sum(running.total(one)["orders"] for one in PRODUCTS) > 2000)
+        produce = [venv / "bin" / "millstream", "produce", *options.split()]
+        with subprocess.Popen(produce, cwd=project, env=running.env) as feed:
+
+            def begun() -> bool:
+                assert not feed.poll()
+                return sum(running.total(one)["orders"] for one in PRODUCTS) > 2000
+
+            running.wait(begun)
             os.kill(int(pid), signal.SIGKILL)
             assert feed.wait(120) == 0
         running.wait(lambda: "is at work again" in running.said)
