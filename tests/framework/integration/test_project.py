@@ -102,6 +102,16 @@ def test_what_cannot_be_a_project_is_refused(
     assert sorted(folder.rglob("*.py")) == before
 
 
+@pytest.mark.parametrize("kind", [[], ["--source", "--output"]])
+def test_a_topic_is_of_one_kind(run: Run, project: Path, kind: list[str]) -> None:
+    assert "say what it is" in run("millstream", "add", "topic", "hits", *kind, cwd=project, code=2).stderr
+
+
+def test_a_link_that_leads_nowhere_is_no_place(run: Run, folder: Path) -> None:
+    (folder / "linked").symlink_to("nowhere")
+    assert "linked is there already" in run("millstream", "new", "linked", cwd=folder, code=1).stderr
+
+
 def test_outside_of_a_service_nothing_is_added(run: Run, folder: Path) -> None:
     assert (
         "there is no app/topics.py here" in run("millstream", "add", "agent", "a", cwd=folder, code=1).stderr
