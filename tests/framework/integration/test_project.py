@@ -180,6 +180,22 @@ class Running:
         assert kind is not None or "Stopped; the next" in self.said
 
 
+def health_check(home: Path) -> list[str]:
+    """Return the command by which the image of a folder's Dockerfile is checked."""
+    (command,) = re.findall(r"^HEALTHCHECK [^[]*(\[.*\])$", (home / "Dockerfile").read_text(), re.M)
+    return list(json.loads(command))
+
+
+def healthy(project: Path, port: int) -> bool:
+    """Return what the project's health check says of a worker at this port."""
+    command, env = [sys.executable, *health_check(project)[1:]], {"MILLSTREAM_WEB_PORT": str(port)}
+    return subprocess.run(command, env=env, capture_output=True, check=False).returncode == 0
+
+
+def test_its_health_check_is_as_ours(project: Path) -> None:
+    assert health_check(project) == health_check(ROOT)
+
+
 @pytest.mark.kafka
 async def test_it_runs_with_made_up_events(kafka: str, project: Path, venv: Path, tmp_path: Path) -> None:
     with Running(kafka, project, venv, tmp_path, "make", "run", f"VENV={venv}") as running:
@@ -191,6 +207,8 @@ async def test_it_runs_with_made_up_events(kafka: str, project: Path, venv: Path
 
         running.wait(moves)
         assert f"127.0.0.1:{running.port}/tables/sales" in running.said  # its own tables
+        assert healthy(project, running.port)
+        assert not healthy(project, free_port())
         if CHROMIUM is None:
             pytest.skip("no Chromium: `make components` installs it")
         async with browser() as page:
