@@ -176,6 +176,11 @@ class App(Declarations, faust.App):
 
         def with_batches(agent: AgentFunction) -> AgentT[Any]:
             group.add(agent)
+            if group.runner is not None and options:
+                raise DeclarationError(
+                    f"options of an agent of {topic}: {', '.join(options)}; the first agent of a topic has "
+                    "them, for all of its agents"
+                )
             if group.runner is None:
                 group.runner = declare(
                     wraps(agent)(lambda stream: group.start(self.engine.scheduler.batches(topic, stream)))

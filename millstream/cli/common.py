@@ -1,6 +1,7 @@
 """Helpers for several commands."""
 
 import asyncio
+import re
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -12,6 +13,9 @@ from millstream.kafka.topics import TopicError
 from millstream.settings import settings
 
 T = TypeVar("T")
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_SPACE = re.compile(r"[\t\n]")
 
 
 def kafka_address() -> str:
@@ -33,5 +37,17 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 def text(raw: bytes | None) -> str:
-    """Format bytes of a record: as text, with escapes for bytes that are not text."""
-    return "-" if raw is None else raw.decode(errors="backslashreplace")
+    """Format bytes of a record: as text, with escapes for bytes that are not text.
+
+    Control characters are escaped, too, since a terminal would obey them; tabs and line ends are not.
+    """
+    return "-" if raw is None else _CONTROL.sub(_escaped, raw.decode(errors="backslashreplace"))
+
+
+def line(raw: bytes | None) -> str:
+    """Format bytes of a record as `text`, in one line and without tabs."""
+    return _SPACE.sub(_escaped, text(raw))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode()

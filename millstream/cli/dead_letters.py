@@ -1,42 +1,75 @@
 """`millstream dead-letters`."""
 
+import re
 import subprocess
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 import click
-import msgspec
 from aiokafka import AIOKafkaProducer
 
-from millstream.cli.common import kafka_address, run, text
+from millstream.cli.common import kafka_address, line, run, text
 from millstream.cli.service import load_app
-from millstream.cli.sources import declared_name, named_source
+from millstream.cli.sources import declared_name, named_source, source_names
 from millstream.engine.headers import ORIGIN, REPLAY_OF
+from millstream.engine.source import Source
 from millstream.kafka.reading import records
 from millstream.kafka.topics import topic_names
+from millstream.records import Invalid
+from millstream.sources.record import Unsent
+
+_ORIGIN = re.compile(r"(?P<topic>[A-Za-z0-9._-]+)/\d{1,9}/\d{1,18}")
 
 
-def _topics(_: click.Context, __: click.Parameter, topic: str | None) -> list[str]:
-    """Return the dead-letter topics that are meant: of one source, or all."""
-    app = load_app()
-    sources = app.topology.sources
-    if not sources:
-        raise click.ClickException("this service has no source topics, so it has no dead letters")
-    known = list(dict.fromkeys(str(source.dead_letters) for source in sources.values()))
+def _topics(_: click.Context, __: click.Parameter, topic: str | None) -> list[str] | None:
+    """Return the dead-letter topics that `--topic` means."""
     if topic is None:
-        return known
+        return None
+    app, known = load_app(), _all_topics()
     source = named_source(app, topic)
     if source is not None:
         return [source.dead_letters]
     for name in (app.settings.topic(topic), topic):
         if name in known:
             return [name]
-    names = ", ".join(declared_name(app, name) for name in [*sources, *known])
+    names = ", ".join(declared_name(app, name) for name in known)
     raise click.ClickException(
-        f"{topic!r} is neither a source topic nor one of dead letters; there are: {names}"
+        f"{topic!r} is neither a source topic nor one of dead letters; there are: {source_names(app)}, "
+        f"{names}"
     )
+
+
+def _all_topics() -> list[str]:
+    """Return the dead-letter topics of the service."""
+    sources: dict[str, Source] = load_app().topology.sources
+    if not sources:
+        raise click.ClickException("this service has no source topics, so it has no dead letters")
+    return list(dict.fromkeys(source.dead_letters for source in sources.values()))
+
+
+def _origins(_: click.Context, __: click.Parameter, given: str | tuple[str, ...]) -> tuple[str, ...]:
+    """Return the origins that are meant, by their source topics' names in Kafka."""
+    return tuple(_origin(one) for one in ((given,) if isinstance(given, str) else given))
+
+
+def _origin(given: str) -> str:
+    found = _ORIGIN.fullmatch(given)
+    if found is None:
+        raise click.BadParameter(f"{given!r} is no origin: topic/partition/offset, as `list` shows it")
+    source = named_source(load_app(), found["topic"])
+    return given if source is None else source.topic + given.removeprefix(found["topic"])
+
+
+def _topics_of(origins: tuple[str, ...]) -> list[str]:
+    """Return the dead-letter topics of the origins' source topics; all, if one is of another topic."""
+    sources: dict[str, Source] = load_app().topology.sources
+    found = [sources.get(origin.rsplit("/", 2)[0]) for origin in origins]
+    if None in found:
+        return _all_topics()
+    return list(dict.fromkeys(source.dead_letters for source in found if source is not None))
 
 
 topics_option = click.option(
@@ -69,13 +102,21 @@ async def read(address: str, topic: str) -> AsyncIterator[DeadLetter]:
     """Yield the dead letters of a topic, each origin once, in the order of the topic's partitions."""
     seen = set()
     async for record in records(address, topic):
-        headers = {key: value.decode(errors="replace") for key, value in record.headers}
-        origin = headers.get(ORIGIN, f"{topic}/{record.partition}/{record.offset}")
+        headers = {key: line(value) for key, value in record.headers}
+        origin = headers.get(ORIGIN, "")
+        if not _ORIGIN.fullmatch(origin):  # it is none of ours
+            origin = f"{topic}/{record.partition}/{record.offset}"
         if origin not in seen:  # a crash may have repeated the record
             seen.add(origin)
-            time = datetime.fromtimestamp(int(headers.get("time", record.timestamp)) / 1000, UTC)
+            moment = headers.get("time", "")
+            milliseconds = int(moment) if re.fullmatch(r"[0-9]{1,14}", moment) else record.timestamp
             yield DeadLetter(
-                origin, headers.get("code", "?"), headers.get("reason", "?"), time, record.key, record.value
+                origin,
+                headers.get("code", "?"),
+                headers.get("reason", "?"),
+                datetime.fromtimestamp(milliseconds / 1000, UTC),
+                record.key,
+                record.value,
             )
 
 
@@ -94,8 +135,10 @@ def command() -> None:
 @command.command("list")
 @topics_option
 @code_option
-@click.option("--limit", default=50, show_default=True, help="Maximum number of dead letters.")
-def list_(topics: list[str], code: str | None, limit: int) -> None:
+@click.option(
+    "--limit", type=click.IntRange(0), default=50, show_default=True, help="Maximum number of dead letters."
+)
+def list_(topics: list[str] | None, code: str | None, limit: int) -> None:
     """List dead letters, newest last, and count them by code.
 
     \b
@@ -103,8 +146,10 @@ def list_(topics: list[str], code: str | None, limit: int) -> None:
       millstream dead-letters list
       millstream dead-letters list --code missing-field --limit 5
     """
+    topics = topics or _all_topics()
     found = run(_collect(kafka_address(), topics, lambda letter: code in (None, letter.code)))
-    for letter in sorted(found, key=lambda letter: letter.time)[-limit:]:
+    found.sort(key=lambda letter: letter.time)
+    for letter in found[max(0, len(found) - limit) :]:
         click.echo(f"{letter.time:%Y-%m-%d %H:%M:%S}  {letter.origin}  {letter.code}: {letter.reason}")
     counts = Counter(letter.code for letter in found)
     click.echo(f"{len(found)} dead letters" + "".join(f", {n} {c}" for c, n in sorted(counts.items())))
@@ -114,23 +159,26 @@ def list_(topics: list[str], code: str | None, limit: int) -> None:
 
 
 @command.command()
-@click.argument("origin")
+@click.argument("origins", metavar="ORIGIN", callback=_origins)
 @topics_option
-def show(origin: str, topics: list[str]) -> None:
+def show(origins: tuple[str, ...], topics: list[str] | None) -> None:
     """Show the dead letter with the origin ORIGIN (topic/partition/offset), including its bytes.
 
     \b
     Example:
       millstream dead-letters show activity.raw/0/17
     """
-    (letter,) = _found(run(_collect(kafka_address(), topics, lambda letter: letter.origin == origin)), origin)
+    (origin,), topics = origins, topics or _topics_of(origins)
+    letter, *_ = _found(
+        run(_collect(kafka_address(), topics, lambda letter: letter.origin == origin)), origin
+    )
     for name, value in (("origin", letter.origin), ("time", letter.time.isoformat()), ("code", letter.code)):
         click.echo(f"{name:8}{value}")
     click.echo(f"reason  {letter.reason}\nkey     {text(letter.key)}\n\n{text(letter.value)}")
 
 
 @command.command()
-@click.argument("origins", nargs=-1)
+@click.argument("origins", nargs=-1, callback=_origins)
 @topics_option
 @code_option
 @click.option(
@@ -140,7 +188,11 @@ def show(origin: str, topics: list[str]) -> None:
     "--mend", metavar="COMMAND", help="Send the output of COMMAND, which gets each value on its stdin."
 )
 def replay(
-    origins: tuple[str, ...], topics: list[str], code: str | None, file: click.File | None, mend: str | None
+    origins: tuple[str, ...],
+    topics: list[str] | None,
+    code: str | None,
+    file: click.File | None,
+    mend: str | None,
 ) -> None:
     """Send dead letters to their source topics again: those of ORIGINS, or all with --code.
 
@@ -157,11 +209,19 @@ def replay(
         raise click.UsageError("give the origins to replay, or a --code.")
     if file and len(origins) != 1:
         raise click.UsageError("--value replaces one value: give one origin.")
+    if file and mend:
+        raise click.UsageError("--value and --mend are two ways to replace a value: give one.")
+    topics = topics or (_topics_of(origins) if origins else _all_topics())
     address = kafka_address()
     wanted = set(origins)
     found = run(_collect(address, topics, lambda letter: letter.origin in wanted or letter.code == code))
     for origin in wanted:
         _found([letter for letter in found if letter.origin == origin], origin)
+    sources = load_app().topology.sources
+    if foreign := [letter.origin for letter in found if letter.source[0] not in sources]:
+        raise click.ClickException(
+            f"{foreign[0]} is of no source topic of this service, nothing was sent: give the origins"
+        )
     values = [
         (letter, file.read() if file else _replacement(mend, letter))  # type: ignore[attr-defined] # click gives a file
         for letter in found
@@ -203,7 +263,7 @@ async def _collect(address: str, topics: list[str], wanted: Callable[[DeadLetter
 
 
 async def _send(address: str, values: list[tuple[DeadLetter, bytes | None]]) -> None:
-    sources = load_app().topology.sources
+    sources: dict[str, Source] = load_app().topology.sources
     producer = AIOKafkaProducer(
         bootstrap_servers=address, acks="all", enable_idempotence=True, max_request_size=2_000_000
     )
@@ -211,9 +271,7 @@ async def _send(address: str, values: list[tuple[DeadLetter, bytes | None]]) -> 
     try:
         for letter, value in values:
             topic, partition = letter.source
-            key = letter.key
-            if key is None and topic in sources:
-                key = _key(value, sources[topic].key)
+            key = letter.key if letter.key is not None else _key(value, sources[topic])
             await producer.send_and_wait(
                 topic,
                 value,
@@ -225,10 +283,7 @@ async def _send(address: str, values: list[tuple[DeadLetter, bytes | None]]) -> 
         await producer.stop()
 
 
-def _key(value: bytes | None, field: str) -> bytes | None:
-    """Return the key that the event's producer would have set."""
-    try:
-        found = msgspec.json.decode(value or b"").get(field)
-    except (msgspec.DecodeError, AttributeError):
-        return None
-    return found.encode() if isinstance(found, str) else None
+def _key(value: bytes | None, source: Source) -> bytes | None:
+    """Return the key that the event's producer would have set; None of a value that is still invalid."""
+    (event,) = source.decode([Unsent(value, int(time.time() * 1000))], f"{source.topic}/0")
+    return None if isinstance(event, Invalid) else str(getattr(event, source.key)).encode()

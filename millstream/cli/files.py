@@ -6,7 +6,14 @@ from typing import Any
 import click
 
 from millstream.cli.service import load_app
-from millstream.cli.sources import as_source, chosen_source, named_reference
+from millstream.cli.sources import (
+    as_source,
+    chosen_source,
+    declared_name,
+    named_reference,
+    named_source,
+    source_names,
+)
 from millstream.engine.source import Source
 from millstream.sources.formats import FileFormat, Rows
 from millstream.sources.record_format import NAME, RecordFormat
@@ -21,7 +28,7 @@ class FormatChoice(click.ParamType):
         """Check that there is a format of this name."""
         formats: dict[str, FileFormat] = load_app().file_formats
         if value not in formats and value != NAME:
-            names = ", ".join([*formats, NAME])
+            names = ", ".join(dict.fromkeys([*formats, NAME]))
             self.fail(f"{value!r} is not a format of this service; known are: {names}", param, ctx)
         return str(value)
 
@@ -36,8 +43,9 @@ class FormatCommand(click.Command):
         except click.ClickException:
             return
         with formatter.section("Formats of this service"):
-            own = [(form.name, form.about) for form in formats.values()]
-            formatter.write_dl([*own, (NAME, "CSV or NDJSON with the fields of the topic's Record")])
+            known = {form.name: form.about for form in formats.values()}
+            known.setdefault(NAME, "CSV or NDJSON with the fields of the topic's Record")
+            formatter.write_dl(list(known.items()))
 
 
 files_argument = click.argument(
@@ -47,7 +55,7 @@ format_option = click.option(
     "--as",
     "form",
     type=FormatChoice(),
-    help="Format of the files.  [default: the service's first format, else `record`]",
+    help="Format of the files.  [default: the first that the service has for the topic, else `record`]",
 )
 limit_option = click.option("--limit", type=click.IntRange(0), help="Number of lines after which to stop.")
 
@@ -58,32 +66,53 @@ topic_option = click.option(
 )
 
 
-def format_and_source(form: str | None, topic: str | None) -> tuple[Rows, Source]:
+def format_and_source(
+    form: str | None, topic: str | None, *, references: bool = False
+) -> tuple[Rows, Source]:
     """Return a format, and the topic of its values.
 
     Args:
         form: name of the format; None for the first one that the service has registered for the topic, else
             that of the Record's fields.
-        topic: name of a source topic or reference topic; None for the format's, else the only one that is fed
-            from outside.
+        topic: name of a source topic; None for the format's, else the only one that is fed from outside.
+        references: whether it may be a reference topic, too.
 
     Raises:
-        ClickException: the topic is not there, or there are several and none is named.
+        ClickException: the topic is not there, the format is of another one, or there are several and none is
+            named.
     """
     app = load_app()
     formats: dict[str, FileFormat] = app.file_formats
-    sources: dict[str, Source] = app.topology.sources
-    if topic is not None and (reference := named_reference(app, topic)) is not None:
-        chosen = as_source(reference)
-    elif topic is not None or form == NAME or not formats:
-        chosen = chosen_source(app, topic)
-    else:
-        registered = formats[form] if form is not None else next(iter(formats.values()))
-        return registered, sources[registered.topic.get_topic_name()]
-    if form is not None and form != NAME:
-        return formats[form], chosen
+    named = None if form is None else formats.get(form)
+    if topic is None and named is not None:
+        topic = named.topic.get_topic_name()
+    chosen = _chosen(app, topic, references)
+    if named is not None:
+        own = app.topology.sources.get(named.topic.get_topic_name())
+        if own is None or own.record is not chosen.record:
+            raise click.UsageError(
+                f"--as {form} is a format of {declared_name(app, named.topic.get_topic_name())}, not of "
+                f"{declared_name(app, chosen.topic)}"
+            )
+        return named, chosen
     if form is None:
         for one in formats.values():
             if one.topic.get_topic_name() == chosen.topic:
                 return one, chosen
     return RecordFormat(chosen), chosen
+
+
+def _chosen(app: Any, topic: str | None, references: bool) -> Source:
+    if not references or topic is None:
+        return chosen_source(app, topic)
+    reference = named_reference(app, topic)
+    if reference is not None:
+        return as_source(reference)
+    source = named_source(app, topic)
+    if source is None:
+        known = ", ".join(app.references) or "none"
+        raise click.ClickException(
+            f"{topic!r} is no source topic of this service; there are: {source_names(app)}; and reference "
+            f"topics: {known}"
+        )
+    return source

@@ -10,7 +10,7 @@ import click
 from millstream.cli.common import kafka_address, run
 from millstream.cli.files import FormatCommand, format_and_source, format_option, limit_option, topic_option
 from millstream.cli.service import load_app
-from millstream.cli.sources import declared_name, named_source
+from millstream.cli.sources import named_source, source_names
 from millstream.kafka.partitioner import partition_for
 from millstream.kafka.reading import records
 from millstream.records import Invalid
@@ -74,8 +74,9 @@ async def _of_topic(topic: str, limit: int | None) -> list[tuple[int, float]]:
     app = load_app()
     known = named_source(app, topic)
     if known is None:
-        names = ", ".join(declared_name(app, name) for name in sorted(app.topology.sources))
-        raise click.ClickException(f"{topic} is neither a file nor a source topic; the latter are: {names}")
+        raise click.ClickException(
+            f"{topic} is neither a file nor a source topic; the latter are: {source_names(app)}"
+        )
     events = []
     async for record in records(kafka_address(), known.topic):
         (event,) = known.decode([record], f"{known.topic}/{record.partition}")

@@ -71,9 +71,10 @@ def command(
     """Send the events of FILES in their order, one record per line.
 
     Files may be plain or gzip. For CSV or NDJSON formats, NDJSON is recognised by the file's name (.ndjson,
-    .jsonl, .json) or its first line. An equal line always has the same event_id, so a file that is loaded
-    twice counts once, as long as the service keeps the id. Bad lines are counted and sent unchanged, so that
-    they become dead letters.
+    .jsonl, .json) or its first line. Without a format of the service, a line of NDJSON is the value, and the
+    columns of CSV are the fields of the topic's Record. An event with an id of its own, loaded twice, counts
+    once, as long as the service keeps the id. Bad lines are counted and sent unchanged, so that they become
+    dead letters.
 
     A reference topic is filled likewise, `--topic prices`: each row is the value of its key. Bad lines are
     not sent there.
@@ -85,7 +86,7 @@ def command(
       millstream load --as access-log --speed 60 access.log
       millstream load --topic prices prices.csv
     """
-    rows, source = format_and_source(form, topic)
+    rows, source = format_and_source(form, topic, references=True)
     topic = source.topic
     # Nobody reads dead letters of a reference topic.
     is_event = topic in load_app().topology.sources

@@ -3,9 +3,11 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from millstream.cli.common import kafka_address
 from millstream.cli.service import load_app
@@ -49,14 +51,28 @@ MADE_UP = (
 )
 
 
-def _generator(app: Any, topic: str | None) -> tuple[str, Callable[..., Iterator[Record]]]:
-    """Return a topic in Kafka, and what makes up its records: the registered generator, else its Record."""
+def _generator(topic: str | None, own: dict[str, Any]) -> tuple[str, Callable[..., Iterator[Record]]]:
+    """Return a topic in Kafka, and what makes up its records: its registered generator, else its Record.
+
+    Args:
+        topic: name of a source topic; None for the generator's, else the only one that is fed from outside.
+        own: options of the generator, or those of made-up events.
+    """
+    app = load_app()
     generator: Generator | None = app.generator
     if generator is not None:
-        own = generator.topic.get_topic_name()
-        return own if topic is None else chosen_source(app, topic).topic, generator.records
+        of = generator.topic.get_topic_name()
+        if topic is None or chosen_source(app, topic).topic == of:
+            return of, partial(generator.records, **own)
     source = chosen_source(app, topic)
-    return source.topic, MadeUpEvents(source).records
+    known = {option.name for option in OPTIONS}
+    given = click.get_current_context().get_parameter_source
+    for name in own.keys() - known:  # of the generator of another topic
+        if given(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name.replace('_', '-')} is an option of another topic's generator")
+    return source.topic, partial(
+        MadeUpEvents(source).records, **{name: value for name, value in own.items() if name in known}
+    )
 
 
 def _moment(_: click.Context, __: click.Parameter, text: str | None) -> float:
@@ -101,8 +117,8 @@ def command(
       millstream produce --rate 0 --count 1000000
       millstream produce --start 2026-01-01T00:00:00Z --count 5000
     """
-    topic, generate = _generator(load_app(), topic)
-    records = generate(seed=seed, count=count, rate=rate, start=start, **own)
+    topic, generate = _generator(topic, own)
+    records = generate(seed=seed, count=count, rate=rate, start=start)
     shown = 0.0
 
     def show(taken: int) -> None:

@@ -66,13 +66,16 @@ def command(
     if folder.exists() and any(folder.iterdir()):
         raise click.ClickException(f"{folder} is not empty: give an empty folder, or one that does not exist")
     app = load_app()
-    known = {of.topic: values for of, values in (_reference(app, text) for text in references)}
-    folder.mkdir(parents=True, exist_ok=True)
-    rows, source = format_and_source(form, topic)
-    if source.topic not in app.topology.sources:
+    if topic is not None and named_reference(app, topic) is not None:
         raise click.ClickException(
             f"{topic} is a reference topic: `--reference {topic}=FILE` gives its values"
         )
+    rows, source = format_and_source(form, topic)
+    known: dict[str, list[tuple[bytes, bytes]]] = {}
+    for text in references:
+        reference, values = _reference(app, text)
+        known.setdefault(reference.topic, []).extend(values)
+    folder.mkdir(parents=True, exist_ok=True)
     loading = Loading(files, rows, source, limit)
     try:
         counts = asyncio.run(
@@ -102,6 +105,8 @@ def _reference(app: App, text: str) -> tuple[Reference[Any], list[tuple[bytes, b
         ClickException: there is no such topic or file, or a line is not a valid value.
     """
     name, _, file = text.partition("=")
+    if not file:
+        raise click.UsageError(f"--reference takes TOPIC=FILE, not {text!r}")
     reference = named_reference(app, name)
     if reference is None:
         names = ", ".join(sorted(app.references)) or "none"

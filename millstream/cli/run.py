@@ -18,6 +18,7 @@ from millstream.cli.service import app_name, load_app
 from millstream.cli.sources import outside_sources
 from millstream.engine.transport import topics_read
 from millstream.kafka import local as kafka
+from millstream.sources.made_up import MadeUpEvents
 from millstream.tables.queries import Listed
 from millstream.web.server import PortTakenError
 
@@ -109,10 +110,13 @@ def _feed(app: App, processes: Processes, rate: float, logs: Path) -> float:
     if app.generator is not None:
         processes.start("source", [*produce, "--rate", str(rate)], logs / "produce.log")
         return rate
-    names = [source.topic for source in outside_sources(app)]
+    sources = outside_sources(app)
+    names = [source.topic for source in sources]
     if not names:
         click.echo("This service has no source topic (`app.source_topic`): no events are generated.")
         return 0.0
+    for source in sources:
+        MadeUpEvents(source)  # values that cannot be made up are told here, not only in a log
     for name in names:
         command = [*produce, "--topic", name, "--rate", str(rate / len(names))]
         processes.start(f"source of {name}", command, logs / f"produce-{name}.log")

@@ -24,22 +24,38 @@ def named_source(app: Any, topic: str) -> Source | None:
     return sources.get(app.settings.topic(topic)) or sources.get(topic)
 
 
+def source_names(app: Any) -> str:
+    """Return the declared names of the source topics, for messages; those that are fed from outside first."""
+    sources: dict[str, Source] = app.topology.sources
+    names = [declared_name(app, one.topic) for one in sorted(sources.values(), key=lambda one: one.internal)]
+    return ", ".join(names) or "none"
+
+
 def chosen_source(app: Any, topic: str | None) -> Source:
     """Return a source topic by its name, or without one the only one that is fed from outside.
 
     Raises:
         ClickException: there is no such topic, or there are several.
     """
-    outside = outside_sources(app)
-    names = ", ".join(declared_name(app, source.topic) for source in outside) or "none"
     if topic is not None:
         source = named_source(app, topic)
-        if source is None:
-            raise click.ClickException(f"{topic!r} is no source topic of this service; there are: {names}")
-        return source
+        if source is not None:
+            return source
+        if named_reference(app, topic) is not None:
+            raise click.ClickException(
+                f"{topic!r} is a reference topic, whose values are no events: `millstream load --topic "
+                f"{topic} FILE` fills it"
+            )
+        raise click.ClickException(
+            f"{topic!r} is no source topic of this service; there are: {source_names(app)}"
+        )
+    outside = outside_sources(app)
     if not outside:
-        raise click.ClickException("this service has no source topic: `app.source_topic(…)` declares one")
+        raise click.ClickException(
+            "this service has no source topic that is fed from outside: `app.source_topic(…)` declares one"
+        )
     if len(outside) > 1:
+        names = ", ".join(declared_name(app, source.topic) for source in outside)
         raise click.UsageError(f"say which source topic, with --topic; there are: {names}")
     return outside[0]
 

@@ -2,7 +2,7 @@
 
 import click
 
-from millstream.cli.common import kafka_address, run, text
+from millstream.cli.common import kafka_address, line, run, text
 from millstream.cli.service import load_app
 from millstream.cli.sources import topic_in_kafka
 from millstream.kafka.reading import follow, records
@@ -11,7 +11,9 @@ from millstream.kafka.topics import topic_names
 
 @click.command()
 @click.argument("topic")
-@click.option("-n", "--lines", default=10, show_default=True, help="Number of records to show.")
+@click.option(
+    "-n", "--lines", type=click.IntRange(0), default=10, show_default=True, help="Number of records to show."
+)
 @click.option("-f", "--follow", "following", is_flag=True, help="Also show new records, until Ctrl-C.")
 @click.option("--headers", is_flag=True, help="Also show the headers.")
 def command(topic: str, lines: int, following: bool, headers: bool) -> None:
@@ -45,7 +47,7 @@ async def _tail(address: str, topic: str, lines: int, following: bool, headers: 
 
 def _show(record: object, headers: bool) -> None:
     place = f"{record.partition}/{record.offset}"  # type: ignore[attr-defined] # aiokafka has no types
-    click.echo(f"{place}\t{text(record.key)}\t{text(record.value)}")  # type: ignore[attr-defined] # as above
+    click.echo(f"{place}\t{line(record.key)}\t{text(record.value)}")  # type: ignore[attr-defined] # as above
     if headers:
         for key, value in record.headers:  # type: ignore[attr-defined] # as above
-            click.echo(f"\t{key}: {text(value)}")
+            click.echo(f"\t{line(key.encode())}: {line(value)}")

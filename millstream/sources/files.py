@@ -1,29 +1,17 @@
 """Files of events, validated as the service validates them."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-
-import msgspec
 
 from millstream.engine.source import Source
 from millstream.records import Invalid
 from millstream.sources.formats import Numbered, Rows
 from millstream.sources.lines import Reading, lines
-from millstream.sources.record import BadLine, Record, SourceError
+from millstream.sources.record import BadLine, Record, SourceError, Unsent
 from millstream.sources.rows import Unmapped
 
 BATCH = 128
-
-
-class _Value(msgspec.Struct):
-    value: bytes | None
-    timestamp: int
-    # The further fields of a Kafka record.
-    offset: int = 0
-    timestamp_type: int = 0
-    key: bytes | None = None
-    headers: Sequence[tuple[str, bytes]] = ()
 
 
 def read(
@@ -45,7 +33,7 @@ def read(
     now = int(time.time() * 1000)
     reading = reading or Reading()
     for batch in _batches(form.values(path, lines(path, reading), reading)):
-        mapped = [_Value(value, now) for _, _, value in batch if not isinstance(value, Unmapped)]
+        mapped = [Unsent(value, now) for _, _, value in batch if not isinstance(value, Unmapped)]
         events = iter(source.decode(mapped))
         for number, raw, value in batch:
             if isinstance(value, Unmapped):

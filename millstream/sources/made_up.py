@@ -5,12 +5,15 @@ its values: keys that repeat, ids that do not, times that advance, and the same 
 So what an event consists of is decided here; `rstr` makes texts that match a pattern.
 """
 
-from collections.abc import Callable, Iterator
+import time
+from base64 import b64encode
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from hashlib import blake2b
-from math import ceil, floor, nextafter
+from math import ceil, floor, nextafter, remainder
 from random import Random
 from typing import Any
+from uuid import UUID
 
 import click
 import msgspec
@@ -20,7 +23,7 @@ from rstr import Rstr
 from millstream.engine.source import Source
 from millstream.fields import present
 from millstream.records import EventTime, Invalid, Layout, make_struct
-from millstream.sources.record import Record
+from millstream.sources.record import Record, Unsent
 
 KEYS = 100
 UNPACED_RATE = 10_000
@@ -30,6 +33,8 @@ ABSENT_SHARE = 0.2
 # How often a value that the Record does not accept is made anew.
 TRIES = 50
 FEW = 3  # entries of a list or dictionary
+# Others have too few values, or no name in them.
+ID_TYPES = (inspect.StrType, inspect.IntType, inspect.UUIDType)
 
 OPTIONS = (
     click.Option(
@@ -40,8 +45,6 @@ OPTIONS = (
         help="Share of the events sent again later, byte for byte.",
     ),
 )
-
-Make = Callable[[Random, str], Any]
 
 
 class CannotMakeUpError(click.ClickException):
@@ -61,7 +64,7 @@ class MadeUpEvents:
         source: the source topic.
 
     Raises:
-        CannotMakeUpError: a field has a type whose values cannot be made up.
+        CannotMakeUpError: values of a field cannot be made up, or the Record does not accept them.
     """
 
     def __init__(self, source: Source) -> None:
@@ -69,8 +72,11 @@ class MadeUpEvents:
         self._record = source.record.__name__
         info = inspect.type_info(make_struct(source.record, {}))
         assert isinstance(info, inspect.StructType)
-        self._ids = _id_fields(source)
         self._fields = {field.name: (field.type, not field.required) for field in info.fields}
+        self._ids = {
+            name for name in _id_fields(source) if isinstance(_some(self._fields[name][0]), ID_TYPES)
+        }
+        self._event(Random(0), "0-0", 0, time.time())  # noqa: S311 (made-up data, no secrets) # nosec B311
 
     def records(
         self, *, seed: int, count: int | None, rate: float, start: float, duplicates: float = 0.02
@@ -118,31 +124,33 @@ class MadeUpEvents:
                 else:
                     fields[name] = self._value(chance, typ, name)
             value = msgspec.json.encode(fields)
-            (event,) = source.decode([_Value(value, int(at * 1000))], f"{source.topic}/0")
+            (event,) = source.decode([Unsent(value, int(at * 1000))], f"{source.topic}/0")
             if not isinstance(event, Invalid):
                 return Record(str(getattr(event, source.key)).encode(), value, at)
             reason = event.reason
-        raise CannotMakeUpError(self._record, "a value", f"is not valid: {reason}")
+        raise CannotMakeUpError(self._record, "a value", f"is not valid: {reason.rstrip('.')}")
 
     def _key(self, name: str, typ: Any, number: int) -> Any:
         typ = _some(typ)
         if isinstance(typ, inspect.LiteralType):
             return typ.values[number % len(typ.values)]
         if isinstance(typ, inspect.IntType):
-            low, high = _whole_bounds(typ)
-            return low + number % (high - low + 1)
+            step, first, count = _multiples(typ)
+            return step * (first + number % count)
         if isinstance(typ, inspect.StrType) and typ.pattern is not None:
-            return Rstr(Random(number)).xeger(typ.pattern)  # noqa: S311 (as above) # nosec B311
+            return self._matching(Random(number), typ.pattern, name)  # noqa: S311 (as above) # nosec B311
         return _fitted(f"{name}-{number:04d}", f"{number:02d}", typ)
 
     def _id(self, name: str, typ: Any, unique: str, number: int, at: float) -> Any:
         typ = _some(typ)
         if isinstance(typ, inspect.IntType):
-            low, high = _whole_bounds(typ, default=(1 << 63) - 1)
-            wanted = int(at * 1000) * 1000 + number % 1000 if high > 1 << 62 else number
-            return low + wanted % (high - low + 1)
-        if isinstance(typ, inspect.StrType) and typ.pattern is not None:
-            return Rstr(Random(unique)).xeger(typ.pattern)  # noqa: S311 (as above) # nosec B311
+            step, first, count = _multiples(typ, default=(1 << 63) - 1)
+            wanted = int(at * 1000) * 1000 + number % 1000 if count > 1 << 60 else number
+            return step * (first + wanted % count)
+        if isinstance(typ, inspect.UUIDType):
+            return str(UUID(bytes=blake2b(unique.encode(), digest_size=16).digest(), version=4))
+        if typ.pattern is not None:
+            return self._matching(Random(unique), typ.pattern, name)  # noqa: S311 (as above) # nosec B311
         return _fitted(f"{name}-{unique}", unique.replace("-", ""), typ)
 
     def _value(self, chance: Random, typ: Any, name: str) -> Any:  # noqa: PLR0911, PLR0912 (one a type)
@@ -156,10 +164,8 @@ class MadeUpEvents:
             case inspect.BoolType():
                 return chance.random() < 0.5
             case inspect.IntType():
-                low, high = _whole_bounds(typ)
-                step = typ.multiple_of or 1
-                first, last = ceil(low / step), floor(high / step)
-                return step * (first + int(chance.random() * (last - first + 1)))
+                step, first, count = _multiples(typ)
+                return step * (first + int(chance.random() * count))
             case inspect.FloatType():
                 return _float(chance, typ)
             case inspect.StrType():
@@ -171,17 +177,24 @@ class MadeUpEvents:
             case inspect.TimeDeltaType():
                 return f"PT{int(chance.random() * 3600)}S"
             case inspect.UUIDType():
-                digits = f"{int(chance.random() * 2**52):013x}{int(chance.random() * 2**52):013x}000000"
-                return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-8{digits[17:20]}-{digits[20:32]}"
+                return str(UUID(int=chance.getrandbits(128), version=4))
+            case inspect.BytesType() | inspect.ByteArrayType() | inspect.MemoryViewType():
+                return b64encode(chance.randbytes(_length(chance, typ))).decode()
             case inspect.ListType() | inspect.SetType() | inspect.FrozenSetType() | inspect.VarTupleType():
                 return [self._value(chance, typ.item_type, name) for _ in range(_length(chance, typ))]
             case inspect.TupleType():
                 return [self._value(chance, one, name) for one in typ.item_types]
             case inspect.DictType():
-                count = _length(chance, typ)
-                return {f"{name}{n}": self._value(chance, typ.value_type, name) for n in range(count)}
-            case inspect.StructType():
+                return {
+                    self._entry(chance, typ.key_type, f"{name}{n}"): self._value(chance, typ.value_type, name)
+                    for n in range(_length(chance, typ))
+                }
+            case inspect.StructType() | inspect.TypedDictType() | inspect.DataclassType():
                 return {one.encode_name: self._value(chance, one.type, one.name) for one in typ.fields}
+            case inspect.NamedTupleType():
+                return [self._value(chance, one.type, one.name) for one in typ.fields]
+            case inspect.NoneType():
+                return None
             case inspect.AnyType():
                 return int(chance.random() * 100)
             case inspect.CustomType() if typ.cls is EventTime:
@@ -190,18 +203,28 @@ class MadeUpEvents:
             self._record, name, f"has a type without made-up values ({type(typ).__name__})"
         )
 
+    def _entry(self, chance: Random, typ: Any, name: str) -> str:
+        """Return the key of a dictionary's entry."""
+        typ = _some(typ)
+        free = (
+            isinstance(typ, inspect.StrType)
+            and typ.pattern is None
+            and not (typ.min_length or typ.max_length)
+        )
+        return name if free or isinstance(typ, inspect.AnyType) else str(self._value(chance, typ, name))
+
     def _text(self, chance: Random, typ: inspect.StrType, name: str) -> str:
         if typ.pattern is not None:
-            try:
-                return str(Rstr(chance).xeger(typ.pattern))
-            except Exception as exc:  # of a library that reads any pattern: whatever it does not know
-                raise CannotMakeUpError(
-                    self._record,
-                    name,
-                    f"has the pattern {typ.pattern!r}, of which no text can be made ({exc})",
-                ) from None
+            return self._matching(chance, typ.pattern, name)
         number = int(chance.random() * 50)
         return _fitted(f"{name} {number}", f"{number:02d}", typ)
+
+    def _matching(self, chance: Random, pattern: str, name: str) -> str:
+        try:
+            return str(Rstr(chance).xeger(pattern))
+        except Exception as exc:  # of a library that reads any pattern: whatever it does not know
+            why = f"has the pattern {pattern!r}, of which no text can be made ({exc})"
+            raise CannotMakeUpError(self._record, name, why) from None
 
     def _moment(self, chance: Random, typ: Any) -> str:
         moment = datetime.fromtimestamp(int(1.7e9 + chance.random() * 1e7), UTC)
@@ -210,14 +233,6 @@ class MadeUpEvents:
         if isinstance(typ, inspect.TimeType):
             return moment.time().isoformat() + ("Z" if typ.tz else "")
         return moment.replace(tzinfo=None).isoformat() + ("" if typ.tz is False else "Z")
-
-
-class _Value(msgspec.Struct):
-    value: bytes
-    timestamp: int
-    offset: int = 0
-    key: bytes | None = None
-    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 def _id_fields(source: Source) -> set[str]:
@@ -256,26 +271,39 @@ def _may_be_none(typ: Any) -> bool:
     return isinstance(typ, inspect.UnionType) and any(isinstance(one, inspect.NoneType) for one in typ.types)
 
 
-def _whole_bounds(typ: inspect.IntType, default: int = 100) -> tuple[int, int]:
-    """Return the least and the largest number; of what has no bounds, 0 to `default`."""
-    low = typ.ge if typ.ge is not None else None if typ.gt is None else typ.gt + 1
-    high = typ.le if typ.le is not None else None if typ.lt is None else typ.lt - 1
+def _multiples(typ: inspect.IntType, default: int = 100) -> tuple[int, int, int]:
+    """Return a step, the least multiple of it that is allowed, and their number.
+
+    Args:
+        typ: the type of a whole number.
+        default: the largest number above the least one, where the type has no upper bound.
+    """
+    low = typ.ge if typ.ge is not None else None if typ.gt is None else floor(typ.gt) + 1
+    high = typ.le if typ.le is not None else None if typ.lt is None else ceil(typ.lt) - 1
+    step = typ.multiple_of or 1
     if low is None:
-        low = 0 if high is None or high >= 0 else high - default
-    return int(low), int(low + default if high is None else high)
+        low = 0 if high is None or high >= 0 else high - default * step
+    first, last = -(-ceil(low) // step), floor(low + default * step if high is None else high) // step
+    return int(step), int(first), max(1, int(last - first + 1))  # where there is none, the decoder says so
 
 
 def _float(chance: Random, typ: inspect.FloatType) -> float:
     low = typ.ge if typ.ge is not None else None if typ.gt is None else nextafter(typ.gt, float("inf"))
     high = typ.le if typ.le is not None else None if typ.lt is None else nextafter(typ.lt, float("-inf"))
+    step = typ.multiple_of
     if low is None:
-        low = 0.0 if high is None or high >= 0 else high - 100.0
+        low = 0.0 if high is None or high >= 0 else high - 100.0 * (step or 1)
     if high is None:
-        high = low + 100.0
-    value = low + chance.random() * (high - low)
+        high = low + 100.0 * (step or 1)
+    if step is not None:
+        first, last = ceil(low / step), floor(high / step)
+        found = (step * (first + int(chance.random() * (last - first + 1))) for _ in range(TRIES))
+        # The product is rounded, and then mostly no multiple: 0.07 of 0.01.
+        return float(next((one for one in found if remainder(one, step) == 0), step * first))
+    share = chance.random()
+    value = low * (1 - share) + high * share  # not by their difference, which may be infinite
     rounded = round(value, 2)
-    value = float(rounded if low <= rounded <= high else min(max(value, low), high))
-    return typ.multiple_of * ceil(low / typ.multiple_of) if typ.multiple_of else value
+    return float(rounded if low <= rounded <= high else min(max(value, low), high))
 
 
 def _fitted(text: str, short: str, typ: Any) -> str:

@@ -1,16 +1,22 @@
 """The file format that every service has: the fields of a Record, as CSV with a header or as NDJSON."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from datetime import date, datetime, timedelta
+from datetime import time as dtime
+from decimal import Decimal
+from enum import Enum
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+from uuid import UUID
 
 import click
 import msgspec
 import orjson
 
 from millstream.engine.source import Source
-from millstream.fields import parted, present
+from millstream.fields import Fallback, parted, present
 from millstream.records import EventTime
 from millstream.sources.formats import Numbered, mapped, numbered
 from millstream.sources.lines import Reading
@@ -18,6 +24,8 @@ from millstream.sources.numbers import number, plain
 from millstream.sources.rows import Row, Unmapped, csv_rows, is_json
 
 NAME = "record"
+# Types whose form in JSON is text.
+TEXTS = {str, bytes, datetime, date, dtime, timedelta, Decimal, UUID}
 TRUE, FALSE = {"true", "1", "yes"}, {"false", "0", "no"}
 
 
@@ -25,7 +33,8 @@ class RecordFormat:
     """Maps rows whose columns are a Record's fields, or their other names; see `FileFormat`.
 
     A line of NDJSON is the value itself. A cell becomes what its field's type is in JSON; numbers keep their
-    digits, lists, dictionaries and Records are written as JSON, and an empty cell is an absent field.
+    digits, lists, dictionaries and Records are written as JSON, and an empty cell is an absent field, also
+    of text: then a row of a required field is bad.
 
     Args:
         source: the topic of the values.
@@ -37,14 +46,14 @@ class RecordFormat:
         self.source = source
         options = source.record._options
         self._cells: dict[str, Callable[[str, str], Any]] = {}
-        required = []
+        self._required: dict[str, tuple[str, ...]] = {}
         for name, typ in options.fields.items():
             own, other = parted(typ)
-            names = (name, *(other.names if other is not None else ()))
-            self._cells.update(dict.fromkeys(names, _cell(present(own))))
-            if name not in options.optionalset and other is None:
-                required.append(name)
-        self._required = tuple(required)
+            others, fallback = ((), None) if other is None else (other.names, other.fallback)
+            self._cells.update(dict.fromkeys((name, *others), _cell(present(own))))
+            # A line of a file has no record key.
+            if name not in options.optionalset and fallback in (None, Fallback.RECORD_KEY):
+                self._required[name] = others
 
     @property
     def about(self) -> str:
@@ -79,20 +88,19 @@ class RecordFormat:
 def _cell(typ: Any) -> Callable[[str, str], Any]:
     """Return what turns the text of a cell into JSON of a type."""
     if get_origin(typ) is Literal:
-        return _number if all(type(one) is int for one in get_args(typ)) else _text
-    if typ is EventTime:
-        return _time
-    if typ is bool:
-        return _bool
-    if typ in (int, float):
-        return _number
-    if isinstance(typ, type) and get_origin(typ) is None and not _is_nested(typ):
-        return _text
-    return _json
+        return _choice(get_args(typ))
+    if isinstance(typ, type) and issubclass(typ, Enum):
+        return _choice(one.value for one in typ)
+    if get_origin(typ) in (Union, UnionType):
+        return _json if TEXTS.isdisjoint(get_args(typ)) else _json_or_text
+    scalars = {EventTime: _time, bool: _bool, int: _number, float: _number, Any: _json_or_text}
+    return _text if typ in TEXTS else scalars.get(typ, _json)
 
 
-def _is_nested(typ: type) -> bool:
-    return typ in (list, dict, tuple, set, frozenset) or hasattr(typ, "_options")
+def _choice(values: Iterable[Any]) -> Callable[[str, str], Any]:
+    choices = {str(value): value for value in values}
+    other = _number if all(type(value) is int for value in choices.values()) else _text
+    return lambda column, text: choices[text] if text in choices else other(column, text)
 
 
 def _text(_: str, text: str) -> str:
@@ -112,6 +120,13 @@ def _bool(column: str, text: str) -> bool:
     if word not in TRUE | FALSE:
         raise Unmapped(f"{column} is not true or false: {text[:40]!r}")
     return word in TRUE
+
+
+def _json_or_text(column: str, text: str) -> msgspec.Raw | str:
+    try:
+        return _json(column, text)
+    except Unmapped:
+        return text
 
 
 def _json(column: str, text: str) -> msgspec.Raw:

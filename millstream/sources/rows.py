@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import orjson
@@ -25,14 +25,17 @@ def is_json(path: Path, first: bytes) -> bool:
 
 
 def csv_rows(
-    path: Path, lines: Iterator[bytes], columns: tuple[str, ...], reading: Reading
+    path: Path,
+    lines: Iterator[bytes],
+    columns: Mapping[str, Collection[str]] | tuple[str, ...],
+    reading: Reading,
 ) -> Iterator[tuple[int, bytes, Row | Unmapped]]:
     """Yield number, bytes and columns of each row of a CSV file with a header.
 
     Args:
         path: the file, for messages.
         lines: all its lines, with line ends.
-        columns: the required columns; the header may have more.
+        columns: the required columns, maybe with other names of each; the header may have more.
         reading: decodes the lines.
 
     Raises:
@@ -48,7 +51,8 @@ def csv_rows(
             yield reading.text(line)
 
     reader = csv.reader(texts())
-    header = _header(path, reader, columns)
+    known = columns if isinstance(columns, Mapping) else dict.fromkeys(columns, ())
+    header = _header(path, reader, known)
     while True:
         held.clear()
         first = number + 1
@@ -68,10 +72,10 @@ def csv_rows(
         yield first, b"".join(held).rstrip(b"\r\n"), row
 
 
-def _header(path: Path, reader: Iterator[list[str]], columns: tuple[str, ...]) -> list[str]:
+def _header(path: Path, reader: Iterator[list[str]], columns: Mapping[str, Collection[str]]) -> list[str]:
     try:
         header = [name.strip() for name in next(reader, [])]
-        missing = [column for column in columns if column not in header]
+        missing = [column for column, others in columns.items() if not {column, *others} & {*header}]
         wrong = f"lacks {', '.join(missing)}" if missing else "names a column twice"
     except csv.Error as exc:
         header, missing, wrong = [], [*columns], f"is not CSV ({exc})"

@@ -72,6 +72,6 @@ def test_the_whole_example_is_deleted(kafka: str, tmp_path: Path) -> None:
     assert_serves(kafka, tmp_path, home, False)
     with Service(kafka, tmp_path / "commands", "app", home=home) as service:
         assert "no source topics" in service.command("dead-letters", "list", check=False).stderr
-        assert "has no generator" in service.command("produce", check=False).stderr
-        assert "add_file_formats" in service.command("load", str(ROOT / "README.md"), check=False).stderr
+        for command in (["produce"], ["load", str(ROOT / "README.md")]):
+            assert "`app.source_topic(…)` declares one" in service.command(*command, check=False).stderr
         assert service.command("topics").stdout == ""

@@ -77,7 +77,7 @@ async def faulty(batches: Batches[Order]) -> None:
 
 if os.environ.get("FAULTY_SECOND"):
 
-    @app.agent(raw)
+    @app.agent(raw, concurrency=2)
     async def second(batches: Batches[Order]) -> None:
         async for _ in batches:
             pass

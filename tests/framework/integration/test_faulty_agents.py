@@ -124,10 +124,10 @@ def test_a_flood_of_dead_letters_stops_the_worker(faulty: Service) -> None:
     assert len(faulty.read_once("faulty.dead-letters")) == 30
 
 
-def test_two_agents_on_a_batched_topic_are_refused(faulty: Service) -> None:
+def test_a_second_agent_with_options_of_its_own_is_refused(faulty: Service) -> None:
     worker = faulty.worker(FAULTY_SECOND="1")
     assert worker.process.wait(30) == 1
-    assert "is read in batches, by one agent with concurrency 1" in worker.log.read_text()
+    assert "concurrency; the first agent of a topic has" in worker.log.read_text()
 
 
 def test_a_batch_that_does_not_fit_one_commit_is_cut(kafka: str, tmp_path: Path) -> None:

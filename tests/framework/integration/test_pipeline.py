@@ -301,4 +301,4 @@ def test_tail_shows_the_last_records(service: Service) -> None:
     lines = service.command("tail", "-n", "3", service.topic("visits.raw")).stdout.splitlines()
     assert [json.loads(line.split("\t")[2])["event_id"] for line in lines] == ["17", "18", "19"]
     missing = service.command("tail", "none", check=False)
-    assert (missing.returncode, "there is no topic 'none'" in missing.stderr) == (1, True)
+    assert (missing.returncode, "declares no topic 'none'" in missing.stderr) == (1, True)

@@ -1,13 +1,25 @@
 """Commands for any topic and Record: which topic is meant, files of its fields, reference topics."""
 
 import json
+import uuid
+from decimal import Decimal
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import click
+import faust
 import pytest
 from click.testing import CliRunner, Result
 
-from millstream.cli import common, dead_letters, load, main, produce, tail
+import millstream
+from millstream import EventTime, Fallback, From
+from millstream.cli import common, dead_letters, files, load, main, produce, tail
+from millstream.sources.files import read
+from millstream.sources.formats import LineFormat
+from millstream.sources.record import Record
+from millstream.sources.record_format import RecordFormat
+from tests.framework.apps.stock import Recall
 from tests.framework.unit.test_load import Sink
 
 CSV = """\
@@ -112,13 +124,28 @@ def test_a_reference_topic_gets_valid_rows_only(tmp_path: Path, sink: Sink) -> N
         (("load", "--as", "xml", "FILE"), "'xml' is not a format of this service; known are: record"),
         (
             ("lateness", "orders"),
-            "orders is neither a file nor a source topic; the latter are: deliveries, priced, recalls",
+            "orders is neither a file nor a source topic; the latter are: deliveries, recalls, priced",
         ),
         (("tail", "orders"), "this service declares no topic 'orders'; there are: deliveries,"),
         (
             ("dead-letters", "list", "--topic", "orders"),
             "'orders' is neither a source topic nor one of dead letters",
         ),
+        (
+            ("load", "--topic", "orders", "FILE"),
+            "there are: deliveries, recalls, priced; and reference topics: prices",
+        ),
+        (("produce", "--topic", "prices"), "'prices' is a reference topic, whose values are no events"),
+        (("lateness", "--topic", "prices", "FILE"), "'prices' is a reference topic"),
+        (
+            ("replay", "--topic", "recalls", "--reference", "prices", "--out", "OUT", "FILE"),
+            "--reference takes TOPIC=FILE, not 'prices'",
+        ),
+        (("tail", "-n", "-1", "deliveries"), "-1 is not in the range"),
+        (("dead-letters", "show", "deliveries"), "'deliveries' is no origin: topic/partition/offset"),
+        (("dead-letters", "show", "orders/0/1"), "no dead letter has the origin orders/0/1"),
+        (("dead-letters", "show", "deliveries/0/1"), "no dead letter has the origin deliveries/0/1"),
+        (("dead-letters", "replay", "recalls/0/1", "--value", "FILE", "--mend", "cat"), "give one"),
         (
             ("replay", "--topic", "prices", "--out", "OUT", "FILE"),
             "`--reference prices=FILE` gives its values",
@@ -178,3 +205,127 @@ def test_lateness_of_a_csv(tmp_path: Path) -> None:
     ran = invoke("lateness", "--topic", "deliveries", file(tmp_path / "d.csv", CSV))
     assert ran.exit_code == 0, ran.output
     assert "2 events" in ran.output
+
+
+class Level(Enum):
+    LOW = 1
+    HIGH = 2
+
+
+class Shelf(faust.Record):
+    code: Annotated[str, From("shelf_no", numbers=True)]
+    at: Annotated[EventTime, From(fallback=Fallback.RECORD_TIME)]
+    level: Level | None = None
+    row: Literal[1, "top"] | None = None
+    mark: int | str | None = None
+    more: Any = None
+    weight: Decimal | None = None
+    owner: uuid.UUID | None = None
+    place: Recall | None = None
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "value"),
+    [
+        ("level", "2", 2),
+        ("row", "1", 1),
+        ("row", "top", "top"),
+        ("mark", "7", 7),
+        ("mark", "left", "left"),
+        ("more", '"[1, 2]"', [1, 2]),
+        ("more", "free text", "free text"),
+        ("weight", "1.250", "1.250"),
+        ("owner", "12345678-1234-4234-8234-123456789abc", "12345678-1234-4234-8234-123456789abc"),
+        ("place", '"{""item"": ""bolt"", ""at"": 1}"', {"item": "bolt", "at": 1}),
+    ],
+)
+def test_a_cell_becomes_what_the_fields_type_is_in_json(
+    tmp_path: Path, column: str, cell: str, value: object
+) -> None:
+    app = millstream.App("shelves", agents=())
+    source = app.topology.sources[
+        app.source_topic("shelves", Shelf, key="code", event_time="at").get_topic_name()
+    ]
+    path = file(tmp_path / "s.csv", f"shelf_no,{column}\n0101,{cell}\n")
+    (record,) = read(path, RecordFormat(source), source)
+    assert isinstance(record, Record), record
+    assert record.key == b"0101"
+    assert json.loads(record.value or b"") == {"shelf_no": "0101", column: value}
+
+
+def test_a_header_that_lacks_a_field_by_any_name_is_refused(tmp_path: Path, sink: Sink) -> None:
+    ran = invoke(
+        "load", "--topic", "deliveries", file(tmp_path / "d.csv", "number;article;at;pieces\n1;bolt;1;1\n")
+    )
+    assert ran.exit_code == 1
+    assert "lacks number, item, at, pieces" in ran.stderr
+    assert not sink.records
+
+
+def shop(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["-A", "tests.framework.apps.shop", *map(str, arguments)])
+
+
+def test_a_generator_is_for_its_own_topic(sink: Sink) -> None:
+    assert shop("produce", "--count", 20, "--topic", "shop.clean", "--rate", 0).exit_code == 0
+    assert sink.options["topic"] == "shop.clean"
+    pages = {json.loads(one.value or b"").get("page") for one in sink.records}
+    assert any(page is not None and page.startswith("page ") for page in pages)  # made up from its Record
+    ran = shop("produce", "--count", 20, "--topic", "shop.clean", "--pages", 3)
+    assert ran.exit_code == 2
+    assert "--pages is an option of another topic's generator" in ran.stderr
+    assert shop("produce", "--count", 20, "--topic", "shop.raw", "--pages", 3).exit_code == 0
+
+
+def test_a_format_is_for_its_own_record(tmp_path: Path, sink: Sink) -> None:
+    given = file(tmp_path / "e.csv", "a,b\n")
+    ran = shop("load", "--as", "sales", "--topic", "shop.page-counts", given)
+    assert ran.exit_code == 2
+    assert "--as sales is a format of shop.raw, not of shop.page-counts" in ran.stderr
+    assert not sink.records
+
+
+@pytest.mark.parametrize(
+    ("raw", "one_line", "shown"),
+    [
+        (None, "-", "-"),
+        ("Größe 10\u00a0m".encode(), "Größe 10\u00a0m", "Größe 10\u00a0m"),
+        (b"\xff\x00a", r"\xff\x00a", r"\xff\x00a"),
+        (b"\x1b[31mred\r", r"\x1b[31mred\r", r"\x1b[31mred\r"),
+        (b'{\n\t"a": 1}', r'{\n\t"a": 1}', '{\n\t"a": 1}'),
+    ],
+)
+def test_bytes_are_shown_so_that_a_terminal_stays_as_it_is(
+    raw: bytes | None, one_line: str, shown: str
+) -> None:
+    assert (common.line(raw), common.text(raw)) == (one_line, shown)
+
+
+def test_the_key_of_a_mended_dead_letter_is_the_records() -> None:
+    app = millstream.App("keys", agents=())
+    source = app.topology.sources[
+        app.source_topic("shelves", Shelf, key="code", event_time="at").get_topic_name()
+    ]
+    assert dead_letters._key(b'{"shelf_no": 7}', source) == b"7"
+    assert dead_letters._key(b'{"other": 7}', source) is None
+    assert dead_letters._key(None, source) is None
+
+
+def test_a_format_of_one_of_two_topics_does_not_choose_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = millstream.App("two", agents=())
+    one = app.source_topic("one", Shelf, key="code", event_time="at")
+    app.source_topic("other", Shelf, key="code", event_time="at")
+    app.add_file_formats(LineFormat("plain", one, str.encode, about="text"))
+    monkeypatch.setattr(files, "load_app", lambda: app)
+    with pytest.raises(click.UsageError, match="say which source topic, with --topic; there are: one, other"):
+        files.format_and_source(None, None)
+    names = [
+        (rows.name, source.topic)
+        for rows, source in (
+            files.format_and_source(None, "one"),
+            files.format_and_source(None, "other"),
+            files.format_and_source("plain", None),
+            files.format_and_source("record", "one"),
+        )
+    ]
+    assert names == [("plain", "one"), ("record", "other"), ("plain", "one"), ("record", "one")]

@@ -74,6 +74,16 @@ TYPES = st.one_of(
     st.just(Place | None),
     st.just(list[Place]),
     st.just(dict[str, float]),
+    st.just(dict[int, list[str]]),
+    st.just(dict[uuid.UUID, date]),
+    st.just(dict[Literal["a", "b"], Any]),
+    st.just(dict[Annotated[str, Meta(min_length=2, max_length=3)], int]),
+    st.just(bytes),
+    st.just(None),
+    st.just(int | str),
+    st.just(set[int]),
+    st.just(Annotated[float, Meta(multiple_of=0.25, ge=-3, lt=9)]),
+    st.just(Annotated[float, Meta(ge=-1e308, le=1e308)]),
     st.just(tuple[int, str]),
     st.just(Literal["a", "b"]),
     st.just(Literal[1, 2]),
@@ -93,12 +103,24 @@ TYPES = st.one_of(
     ),
 )
 KEYS = st.sampled_from(
-    [str, int, Literal["x", "y"], Annotated[str, Meta(max_length=3)], Annotated[int, Meta(ge=5, le=9)]]
+    [
+        str,
+        int,
+        Literal["x", "y"],
+        Annotated[str, Meta(max_length=3)],
+        Annotated[int, Meta(ge=5, le=9)],
+        Annotated[int, Meta(gt=-20, multiple_of=7)],
+        Annotated[str, From("other", numbers=True)],
+    ]
 )
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.dictionaries(st.sampled_from("abcdefgh"), TYPES, max_size=6), KEYS, st.integers(0, 99))
+@given(
+    st.dictionaries(st.sampled_from([*"abcdef", "id", "made_id"]), TYPES, max_size=6),
+    KEYS,
+    st.integers(0, 99),
+)
 def test_each_made_up_value_is_valid(types: dict[str, Any], key: Any, seed: int) -> None:
     record = type("Made", (faust.Record,), {"__annotations__": {"key": key, "at": EventTime, **types}})
     source = source_of(record, key="key")
@@ -137,6 +159,43 @@ def test_the_same_seed_gives_the_same_bytes_and_some_events_twice() -> None:
     assert 50 < 1000 - len({one.value for one in first}) < 150
 
 
+@pytest.mark.parametrize(
+    "typ",
+    [
+        str,
+        int,
+        uuid.UUID,
+        str | None,
+        Annotated[int, Meta(ge=1, le=2**31 - 1)],
+        Annotated[int, Meta(multiple_of=10)],
+        Annotated[str, Meta(min_length=6, max_length=8)],
+        Annotated[str, Meta(pattern="^[0-9a-f]{32}$")],
+    ],
+)
+def test_ids_are_unique_whatever_their_type(typ: Any) -> None:
+    record = type(
+        "Made", (faust.Record,), {"__annotations__": {"key": str, "at": EventTime, "event_id": typ}}
+    )
+    events = [msgspec.json.decode(one.value) for one in made(source_of(record, key="key"), 2000, rate=0)]
+    assert len({event["event_id"] for event in events}) == 2000
+
+
+@pytest.mark.parametrize(
+    "typ",
+    [
+        dict[int, int],
+        Annotated[float, Meta(multiple_of=0.5, ge=0)],
+        Annotated[float, Meta(multiple_of=0.01, ge=0)],
+        Annotated[float, Meta(ge=-1e308, le=1e308)],
+        Annotated[int, Meta(ge=2**62)],
+    ],
+)
+def test_values_vary(typ: Any) -> None:
+    record = type("Made", (faust.Record,), {"__annotations__": {"key": str, "at": EventTime, "value": typ}})
+    events = [msgspec.json.decode(one.value) for one in made(source_of(record, key="key"), 100)]
+    assert len({repr(event["value"]) for event in events}) > 5
+
+
 class Impossible(faust.Record):
     key: str
     at: EventTime
@@ -149,7 +208,19 @@ class Narrow(faust.Record):
     code: Annotated[str, Meta(pattern="^[a-z]{9}$", max_length=3)]
 
 
-@pytest.mark.parametrize("record", [Impossible, Narrow])
+class NoId(faust.Record):
+    key: str
+    at: EventTime
+    event_id: Annotated[str, Meta(pattern=r"^(?=a)b$")]
+
+
+class Empty(faust.Record):
+    key: Annotated[int, Meta(ge=1, le=4, multiple_of=5)]
+    at: EventTime
+
+
+@pytest.mark.parametrize("record", [Impossible, Narrow, NoId, Empty])
 def test_what_cannot_be_made_up_says_what_to_do(record: Any) -> None:
+    source = source_of(record, key="key")
     with pytest.raises(CannotMakeUpError, match=rf"events of {record.__name__} .* `app.add_generator"):
-        made(source_of(record, key="key"), 1)
+        MadeUpEvents(source)
