@@ -35,5 +35,5 @@ EXPOSE 6066
 STOPSIGNAL SIGTERM
 # The long start is a restore of large tables.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 \
-    CMD ["python", "-c", "import os, ssl, urllib.request as r; t = 'MILLSTREAM_TLS_CERT' in os.environ; r.urlopen('http' + 's' * t + '://127.0.0.1:6066/live', timeout=4, context=ssl._create_unverified_context() if t else None)"]
+    CMD ["python", "-c", "import os, ssl, urllib.request as r; e = os.environ; t = 'MILLSTREAM_TLS_CERT' in e; r.urlopen('http' + 's' * t + '://127.0.0.1:' + e.get('MILLSTREAM_WEB_PORT', '6066') + '/live', timeout=4, context=ssl._create_unverified_context() if t else None)"]
 CMD ["faust", "-A", "app", "worker", "-l", "info"]

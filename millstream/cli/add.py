@@ -95,9 +95,9 @@ def table(name: str, source: str | None) -> None:
 
 @command.command()
 @click.argument("name")
-@click.option("--source", "kind", flag_value="source", help="A topic that an agent reads.")
-@click.option("--output", "kind", flag_value="output", help="A topic that agents send to.")
-def topic(name: str, kind: str | None) -> None:
+@click.option("--source", is_flag=True, help="A topic that an agent reads.")
+@click.option("--output", is_flag=True, help="A topic that agents send to.")
+def topic(name: str, *, source: bool, output: bool) -> None:
     """Declare a topic NAME in app/topics.py, with a Record of its own.
 
     \b
@@ -105,23 +105,23 @@ def topic(name: str, kind: str | None) -> None:
       millstream add topic payments --source
       millstream add topic invoices --output
     """
-    if kind is None:
+    if source == output:
         raise click.UsageError(
             "say what it is: --source, which an agent reads, or --output, which it sends to"
         )
     app, topics = _service(name)
     dashed = name.replace("_", "-")
     values = {"name": name, "source": name, "topic": dashed, "record": _record(name)}
-    if kind == "source":
+    if source:
         values["letters"] = f"{dashed}.dead-letters"
     texts = render("topic", values)
     _refuse_taken(app, topics, values, tables=[])
-    declare = declaring.with_source if kind == "source" else declaring.with_output
+    declare = declaring.with_source if source else declaring.with_output
     changed = declare(TOPICS.read_text(encoding="utf-8"), values)
     write(Path(), texts)
     declaring.replace(TOPICS, changed)
     _say(texts, [f"  {TOPICS}: {name}"])
-    used = f"`@app.agent(topics.{name})`" if kind == "source" else f"`commit.send(topics.{name}, …)`"
+    used = f"`@app.agent(topics.{name})`" if source else f"`commit.send(topics.{name}, …)`"
     click.echo(f"Next: give {values['record']} its fields in models/{name}.py; an agent uses it: {used}.")
 
 

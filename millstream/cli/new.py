@@ -1,5 +1,6 @@
 """`millstream new`: a project of one's own."""
 
+import os
 import re
 import sys
 from importlib.metadata import PackageNotFoundError, requires
@@ -34,7 +35,7 @@ def command(name: str) -> None:
     """
     _check(name)
     home = Path(name)
-    if home.exists() and not (home.is_dir() and not any(home.iterdir())):
+    if os.path.lexists(home) and not (home.is_dir() and not any(home.iterdir())):
         raise click.ClickException(f"{name} is there already, and not an empty folder: choose another name")
     with TemporaryDirectory() as folder:
         found = origin()

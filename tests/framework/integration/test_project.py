@@ -102,6 +102,16 @@ def test_what_cannot_be_a_project_is_refused(
     assert sorted(folder.rglob("*.py")) == before
 
 
+@pytest.mark.parametrize("kind", [[], ["--source", "--output"]])
+def test_a_topic_is_of_one_kind(run: Run, project: Path, kind: list[str]) -> None:
+    assert "say what it is" in run("millstream", "add", "topic", "hits", *kind, cwd=project, code=2).stderr
+
+
+def test_a_link_that_leads_nowhere_is_no_place(run: Run, folder: Path) -> None:
+    (folder / "linked").symlink_to("nowhere")
+    assert "linked is there already" in run("millstream", "new", "linked", cwd=folder, code=1).stderr
+
+
 def test_outside_of_a_service_nothing_is_added(run: Run, folder: Path) -> None:
     assert (
         "there is no app/topics.py here" in run("millstream", "add", "agent", "a", cwd=folder, code=1).stderr
@@ -170,6 +180,22 @@ class Running:
         assert kind is not None or "Stopped; the next" in self.said
 
 
+def health_check(home: Path) -> list[str]:
+    """Return the command by which the image of a folder's Dockerfile is checked."""
+    (command,) = re.findall(r"^HEALTHCHECK [^[]*(\[.*\])$", (home / "Dockerfile").read_text(), re.M)
+    return list(json.loads(command))
+
+
+def healthy(project: Path, port: int) -> bool:
+    """Return what the project's health check says of a worker at this port."""
+    command, env = [sys.executable, *health_check(project)[1:]], {"MILLSTREAM_WEB_PORT": str(port)}
+    return subprocess.run(command, env=env, capture_output=True, check=False).returncode == 0
+
+
+def test_its_health_check_is_as_ours(project: Path) -> None:
+    assert health_check(project) == health_check(ROOT)
+
+
 @pytest.mark.kafka
 async def test_it_runs_with_made_up_events(kafka: str, project: Path, venv: Path, tmp_path: Path) -> None:
     with Running(kafka, project, venv, tmp_path, "make", "run", f"VENV={venv}") as running:
@@ -181,6 +207,8 @@ async def test_it_runs_with_made_up_events(kafka: str, project: Path, venv: Path
 
         running.wait(moves)
         assert f"127.0.0.1:{running.port}/tables/sales" in running.said  # its own tables
+        assert healthy(project, running.port)
+        assert not healthy(project, free_port())
         if CHROMIUM is None:
             pytest.skip("no Chromium: `make components` installs it")
         async with browser() as page:
@@ -195,13 +223,17 @@ def test_two_workers_of_which_one_is_killed_are_exact(
     kafka: str, project: Path, venv: Path, tmp_path: Path
 ) -> None:
     command = ("millstream", "run", "--rate", "0", "--workers", "2")
-    produce = ("produce", "--topic", "orders.raw", "--rate", "3000", "--count", "15000")
+    options = "--topic orders.raw --rate 3000 --count 15000 --duplicates 0.1 --start 2026-01-31"
     with Running(kafka, project, venv, tmp_path, *command) as running:
         (pid,) = re.findall(r"worker 1, process (\d+)", running.said)
-        with subprocess.Popen(
-            ["millstream", *produce, "--duplicates", "0.1"], cwd=project, env=running.env
-        ) as feed:
-            running.wait(lambda: sum(running.total(one)["orders"] for one in PRODUCTS) > 2000)
+        produce = [venv / "bin" / "millstream", "produce", *options.split()]
+        with subprocess.Popen(produce, cwd=project, env=running.env) as feed:
+
+            def begun() -> bool:
+                assert not feed.poll()
+                return sum(running.total(one)["orders"] for one in PRODUCTS) > 2000
+
+            running.wait(begun)
             os.kill(int(pid), signal.SIGKILL)
             assert feed.wait(120) == 0
         running.wait(lambda: "is at work again" in running.said)
