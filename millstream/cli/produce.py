@@ -65,14 +65,16 @@ def _generator(topic: str | None, own: dict[str, Any]) -> tuple[str, Callable[..
         if topic is None or chosen_source(app, topic).topic == of:
             return of, partial(generator.records, **own)
     source = chosen_source(app, topic)
-    known = {option.name for option in OPTIONS}
-    given = click.get_current_context().get_parameter_source
-    for name in own.keys() - known:  # of the generator of another topic
-        if given(name) is ParameterSource.COMMANDLINE:
+    ctx = click.get_current_context()
+    known = {option.name: option for option in OPTIONS}
+    given = {}
+    for name, value in own.items():  # maybe of another topic's generator, with its defaults and types
+        if ctx.get_parameter_source(name) is ParameterSource.DEFAULT:
+            continue
+        if name not in known:
             raise click.UsageError(f"--{name.replace('_', '-')} is an option of another topic's generator")
-    return source.topic, partial(
-        MadeUpEvents(source).records, **{name: value for name, value in own.items() if name in known}
-    )
+        given[name] = known[name].type_cast_value(ctx, value)
+    return source.topic, partial(MadeUpEvents(source).records, **given)
 
 
 def _moment(_: click.Context, __: click.Parameter, text: str | None) -> float:

@@ -33,6 +33,7 @@ ABSENT_SHARE = 0.2
 # How often a value that the Record does not accept is made anew.
 TRIES = 50
 FEW = 3  # entries of a list or dictionary
+OTHER_TYPE = msgspec.Raw(b'{"": [{}]}')
 # Others have too few values, or no name in them.
 ID_TYPES = (inspect.StrType, inspect.IntType, inspect.UUIDType)
 
@@ -43,6 +44,13 @@ OPTIONS = (
         default=0.02,
         show_default=True,
         help="Share of the events sent again later, byte for byte.",
+    ),
+    click.Option(
+        ["--invalid"],
+        type=click.FloatRange(0, 1),
+        default=0.0,
+        show_default=True,
+        help="Share of the records that the service does not accept, for its dead letters.",
     ),
 )
 
@@ -79,7 +87,14 @@ class MadeUpEvents:
         self._event(Random(0), "0-0", 0, time.time())  # noqa: S311 (made-up data, no secrets) # nosec B311
 
     def records(
-        self, *, seed: int, count: int | None, rate: float, start: float, duplicates: float = 0.02
+        self,
+        *,
+        seed: int,
+        count: int | None,
+        rate: float,
+        start: float,
+        duplicates: float = 0.02,
+        invalid: float = 0.0,
     ) -> Iterator[Record]:
         """Yield records in sending order: the same arguments give the same bytes.
 
@@ -89,6 +104,7 @@ class MadeUpEvents:
             rate: records per second of event time; 0 for as fast as they are consumed.
             start: event time of the first record, seconds since the epoch.
             duplicates: share of the events that are sent again, 0 to 1.
+            invalid: share of the records that the service does not accept, 0 to 1.
 
         Raises:
             CannotMakeUpError: the Record does not accept what is made up of its types and bounds.
@@ -102,7 +118,9 @@ class MadeUpEvents:
             again = repeats.pop(number, None)
             if again is None:
                 again = self._event(chance, f"{run}-{number}", number, start + number * step)
-                if chance.random() < duplicates:
+                if invalid and chance.random() < invalid:
+                    again = self._damaged(chance, again)
+                elif chance.random() < duplicates:
                     repeats[number + 1 + int(chance.random() * REPEAT_WITHIN)] = again
             yield again
             number += 1
@@ -129,6 +147,22 @@ class MadeUpEvents:
                 return Record(str(getattr(event, source.key)).encode(), value, at)
             reason = event.reason
         raise CannotMakeUpError(self._record, "a value", f"is not valid: {reason.rstrip('.')}")
+
+    def _damaged(self, chance: Random, event: Record) -> Record:
+        """Return an event with a fault: it is cut off, lacks a field, or a field has another type."""
+        assert event.value is not None
+        fields = msgspec.json.decode(event.value, type=dict[str, msgspec.Raw])
+        name = list(fields)[int(chance.random() * len(fields))]
+        lacks = {other: value for other, value in fields.items() if other != name}
+        fault = int(chance.random() * 3)
+        if fault < 2:
+            value = msgspec.json.encode(lacks if fault else fields | {name: OTHER_TYPE})
+            # With its key, from which a field may come.
+            unsent = Unsent(value, int(event.event_time * 1000), key=event.key)
+            (found,) = self._source.decode([unsent], f"{self._source.topic}/0")
+            if isinstance(found, Invalid):  # not so without an optional field
+                return event._replace(value=value)
+        return event._replace(value=event.value[:-1])
 
     def _key(self, name: str, typ: Any, number: int) -> Any:
         typ = _some(typ)

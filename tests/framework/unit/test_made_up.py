@@ -131,6 +131,33 @@ def test_each_made_up_value_is_valid(types: dict[str, Any], key: Any, seed: int)
         assert str(event.key).encode() == one.key
 
 
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.dictionaries(st.sampled_from([*"abcdef", "id", "made_id"]), TYPES, max_size=6),
+    KEYS | st.just(Annotated[str, From(fallback=Fallback.RECORD_KEY)]),
+    st.integers(0, 99),
+)
+def test_each_invalid_record_is_refused(types: dict[str, Any], key: Any, seed: int) -> None:
+    record = type("Made", (faust.Record,), {"__annotations__": {"key": key, "at": EventTime, **types}})
+    source = source_of(record, key="key")
+    for one in made(source, 20, seed=seed, invalid=1.0):
+        (event,) = source.decode([_Kafka(one.value, key=one.key)], "made/0")
+        assert isinstance(event, Invalid), one.value
+
+
+def test_a_share_is_invalid_for_several_reasons_and_the_rest_stays_as_it_is() -> None:
+    source = source_of(Reading, key="sensor")
+    records = made(source, 1000, invalid=0.1, duplicates=0.1)
+    assert records == made(source, 1000, invalid=0.1, duplicates=0.1)
+    found = [
+        event for (event,) in (source.decode([_Kafka(one.value, key=one.key)], "made/0") for one in records)
+    ]
+    codes = Counter(event.code for event in found if isinstance(event, Invalid))
+    assert codes.keys() == {"not-json", "missing-field", "wrong-type"}
+    assert 60 < codes.total() < 140
+    assert len({one.value for one in records}) < 1000 - 50  # repeats
+
+
 class _Kafka(msgspec.Struct):
     value: bytes
     timestamp: int = int(START * 1000)
