@@ -48,9 +48,8 @@ class FormatCommand(click.Command):
             formatter.write_dl(list(known.items()))
 
 
-files_argument = click.argument(
-    "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
-)
+existing_files = click.Path(exists=True, dir_okay=False, path_type=Path)
+files_argument = click.argument("files", nargs=-1, required=True, type=existing_files)
 format_option = click.option(
     "--as",
     "form",

@@ -1,25 +1,28 @@
 """`millstream load`: send events from files."""
 
 import sys
+from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import click
 
 from millstream.cli.common import kafka_address
 from millstream.cli.files import (
     FormatCommand,
-    files_argument,
+    existing_files,
     format_and_source,
     format_option,
     limit_option,
     topic_option,
 )
 from millstream.cli.service import load_app
+from millstream.cli.sources import named_reference
 from millstream.sources.batches import SendError
 from millstream.sources.loading import Loading
 from millstream.sources.record import Record
-from millstream.sources.send import Due
+from millstream.sources.send import Due, Sent
 from millstream.sources.terminal import run
 
 
@@ -46,8 +49,34 @@ def _pace(speed: float) -> Due:
     return due
 
 
+def _keys(_: click.Context, __: click.Parameter, keys: tuple[str, ...]) -> tuple[bytes, ...]:
+    try:
+        return tuple(key.encode() for key in keys)
+    except UnicodeEncodeError:
+        raise click.BadParameter("a key is text in UTF-8") from None
+
+
+def _delete(topic: str, keys: tuple[bytes, ...]) -> None:
+    app = load_app()
+    reference = named_reference(app, topic)
+    if reference is None:
+        known = ", ".join(app.references) or "none"
+        raise click.ClickException(
+            f"{topic!r} is no reference topic, only these have keys to delete; there are: {known}"
+        )
+    sent = _send((Record(key, None, 0.0) for key in keys), bootstrap=kafka_address(), topic=reference.topic)
+    click.echo(f"sent {sent.records:,} deletions to {reference.topic}")
+
+
+def _send(records: Iterable[Record], **options: Any) -> Sent:
+    try:
+        return run(records, **options)
+    except SendError as exc:
+        raise click.ClickException(str(exc)) from None
+
+
 @click.command(cls=FormatCommand)
-@files_argument
+@click.argument("files", nargs=-1, type=existing_files)
 @format_option
 @click.option(
     "--speed",
@@ -58,6 +87,14 @@ def _pace(speed: float) -> Due:
 )
 @limit_option
 @topic_option
+@click.option(
+    "--delete",
+    "deleted",
+    multiple=True,
+    metavar="KEY",
+    callback=_keys,
+    help="Delete this key of a reference topic, instead of sending FILES; may be repeated.",
+)
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -67,6 +104,7 @@ def command(
     speed: float | None,
     limit: int | None,
     topic: str | None,
+    deleted: tuple[bytes, ...],
 ) -> None:
     """Send the events of FILES in their order, one record per line.
 
@@ -77,7 +115,7 @@ def command(
     dead letters.
 
     A reference topic is filled likewise, `--topic prices`: each row is the value of its key. Bad lines are
-    not sent there.
+    not sent there. `--delete KEY` deletes the value of a key.
 
     \b
     Examples:
@@ -85,7 +123,15 @@ def command(
       millstream load --as retail retail.csv.gz
       millstream load --as access-log --speed 60 access.log
       millstream load --topic prices prices.csv
+      millstream load --topic prices --delete bolt --delete nut
     """
+    if deleted:
+        if topic is None or files or form is not None or limit is not None or speed is not None:
+            raise click.UsageError("--delete goes with --topic of a reference topic, and with nothing else")
+        _delete(topic, deleted)
+        return
+    if not files:
+        raise click.UsageError("give the FILES to load")
     rows, source = format_and_source(form, topic, references=True)
     topic = source.topic
     # Nobody reads dead letters of a reference topic.
@@ -97,22 +143,19 @@ def command(
         if sys.stderr.isatty()
         else nullcontext()
     )
-    try:
-        with bar as shown:
+    with bar as shown:
 
-            def show(_: int) -> None:
-                if shown is not None:
-                    shown.update(loading.position() - shown.pos)
+        def show(_: int) -> None:
+            if shown is not None:
+                shown.update(loading.position() - shown.pos)
 
-            sent = run(
-                loading.records(),
-                bootstrap=kafka_address(),
-                topic=topic,
-                due=None if speed is None else _pace(speed),
-                on_progress=show,
-            )
-    except SendError as exc:
-        raise click.ClickException(str(exc)) from None
+        sent = _send(
+            loading.records(),
+            bootstrap=kafka_address(),
+            topic=topic,
+            due=None if speed is None else _pace(speed),
+            on_progress=show,
+        )
     if loading.lines or loading.error is None:
         click.echo(loading.summary(sent, topic))
     if loading.error is not None:

@@ -1,5 +1,6 @@
 """Commands for any topic on a real Kafka: load, produce, tail, dead letters of all topics."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,11 @@ def test_files_of_two_topics_and_a_reference(kafka: str, tmp_path: Path) -> None
         assert '{"item": ""}' in service.command("dead-letters", "show", origin).stdout
         unknown = service.command("tail", "nothing", check=False)
         assert "declares no topic 'nothing'" in unknown.stderr
+
+        assert worker.get("/tables/prices/bolt").status_code == 200
+        deleted = service.command("load", "--topic", "prices", "--delete", "bolt").stdout
+        assert deleted == f"sent 1 deletions to {service.topic('prices')}\n"
+        deadline = time.monotonic() + 60
+        while worker.get("/tables/prices/bolt").status_code != 404:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
