@@ -53,6 +53,10 @@ def command(*, source: str, form: str | None, limit: int | None, topic: str | No
     if Path(source).is_file():
         loading = Loading((Path(source),), *format_and_source(form, topic), limit)
         found = sorted(behind(_of_file(loading)))
+        if loading.bad:
+            click.echo(
+                "\n".join([f"left out, {loading.bad.total():,} bad lines:", *loading.faults()]), err=True
+            )
         if loading.error is not None:
             raise click.ClickException(str(loading.error))
     else:

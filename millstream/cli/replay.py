@@ -91,7 +91,7 @@ def command(
     except AgentFailedError as exc:
         raise click.ClickException(str(exc)) from None
     bad = loading.bad.total()
-    click.echo(f"read {loading.lines:,} lines, {bad:,} of them invalid")
+    click.echo("\n".join([f"read {loading.lines:,} lines, {bad:,} of them invalid", *loading.faults()]))
     for name, count in sorted(counts.items()):
         click.echo(f"  {count:,} records in {folder / name}.ndjson")
     if loading.error is not None:

@@ -70,7 +70,7 @@ def lines(path: Path, reading: Reading) -> Iterator[bytes]:
     except EOFError:
         raise SourceError(
             f"{path}: the gzip stream ends too early, within line {done + 1}; everything before it was read. "
-            "Fetch the file again and reload it: events already sent are recognised by their event_id."
+            "Fetch the file again and reload it: an event with an id of its own counts once."
         ) from None
     except (zlib.error, gzip.BadGzipFile) as exc:
         raise SourceError(

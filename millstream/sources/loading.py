@@ -83,6 +83,13 @@ class Loading:
         if len(self.first) < SHOWN:
             self.first.append(f"{file}, line {line.line}: {line.reason[:200]}")
 
+    def faults(self) -> list[str]:
+        """Return the numbers of bad lines by reason, and the first bad lines, for people."""
+        return [
+            *(f"  {count:,} x {reason}" for reason, count in self.bad.most_common()),
+            *(f"  {text}" for text in self.first),
+        ]
+
     def position(self) -> int:
         """Return the number of bytes read of all files on disk."""
         return sum(reading.position for reading in self.readings.values())
@@ -100,8 +107,7 @@ class Loading:
                 if self._keep_bad
                 else "bad lines were not sent:"
             )
-            parts += [f"  {count:,} x {reason}" for reason, count in self.bad.most_common()]
-            parts += [f"  {text}" for text in self.first]
+            parts += self.faults()
         for file, reading in self.readings.items():
             latin = f", but {reading.latin1:,} lines as latin-1" if reading.latin1 else ""
             parts.append(f"{file}: read as UTF-8{latin}")
