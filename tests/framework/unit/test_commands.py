@@ -15,11 +15,14 @@ from click.testing import CliRunner, Result
 import millstream
 from millstream import EventTime, Fallback, From
 from millstream.cli import common, dead_letters, files, load, main, produce, tail
+from millstream.engine.source import Source
+from millstream.records import Invalid
 from millstream.sources.files import read
 from millstream.sources.formats import LineFormat
-from millstream.sources.record import Record
+from millstream.sources.generator import Generator
+from millstream.sources.record import Record, Unsent
 from millstream.sources.record_format import RecordFormat
-from tests.framework.apps.stock import Recall
+from tests.framework.apps.stock import Recall, app
 from tests.framework.unit.test_load import Sink
 
 CSV = """\
@@ -60,6 +63,12 @@ def invoke(*arguments: object) -> Result:
 def file(path: Path, text: str) -> Path:
     path.write_text(text)
     return path
+
+
+def refused(source: Source, record: Record) -> bool:
+    """Return whether the service would not accept a record, had it just come."""
+    (event,) = source.decode([Unsent(record.value, int(record.event_time * 1000), key=record.key)])
+    return isinstance(event, Invalid)
 
 
 def test_a_csv_of_the_records_fields(tmp_path: Path, sink: Sink) -> None:
@@ -112,9 +121,24 @@ def test_a_reference_topic_gets_valid_rows_only(tmp_path: Path, sink: Sink) -> N
     assert invoke("load", "--topic", "prices", file(tmp_path / "p.ndjson", lines)).exit_code == 0
 
 
+def test_keys_of_a_reference_topic_are_deleted(sink: Sink) -> None:
+    ran = invoke("load", "--topic", "prices", "--delete", "bolt", "--delete", "Größe 10")
+    assert (ran.exit_code, ran.stdout) == (0, "sent 2 deletions to prices\n")
+    assert [(one.key, one.value) for one in sink.records] == [(b"bolt", None), ("Größe 10".encode(), None)]
+    assert sink.options["topic"] == "prices"
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        (("load", "--topic", "prices"), "give the FILES to load"),
+        (("load", "--delete", "a"), "--delete goes with --topic of a reference topic, and with nothing else"),
+        (("load", "--topic", "prices", "--delete", "a", "FILE"), "and with nothing else"),
+        (("load", "--topic", "prices", "--delete", "\udcff"), "a key is text in UTF-8"),
+        (
+            ("load", "--topic", "recalls", "--delete", "a"),
+            "'recalls' is no reference topic, only these have keys to delete; there are: prices",
+        ),
         (("load", "FILE"), "say which source topic, with --topic; there are: deliveries, recalls"),
         (("produce", "--count", 1), "say which source topic, with --topic; there are: deliveries, recalls"),
         (
@@ -180,6 +204,10 @@ def test_made_up_events_of_a_topic(sink: Sink) -> None:
     assert (len(sink.records), sink.options["topic"]) == (50, "deliveries")
     assert all(record.key for record in sink.records)
     assert "made up from the Record's types" in " ".join(invoke("produce", "--help").output.split())
+    assert invoke("produce", "--topic", "recalls", "--count", 9, "--invalid", 1).exit_code == 0
+    assert invoke("produce", "--topic", "recalls", "--count", 9).exit_code == 0
+    recalls = app.topology.sources["recalls"]
+    assert [refused(recalls, one) for one in sink.records[50:]] == [True] * 9 + [False] * 9
 
 
 def test_a_replay_takes_a_csv_and_a_reference(tmp_path: Path) -> None:
@@ -199,12 +227,15 @@ def test_a_replay_takes_a_csv_and_a_reference(tmp_path: Path) -> None:
     sent = [json.loads(line)["value"] for line in (out / "priced.ndjson").read_text().splitlines()]
     assert sorted((one["item"], one["cents"]) for one in sent) == [("bolt", 120), ("nut", 0)]
     assert len((out / "deliveries.dead-letters.ndjson").read_text().splitlines()) == 3
+    assert "d.csv, line 5: pieces is not a number: 'ten'" in ran.stdout
 
 
 def test_lateness_of_a_csv(tmp_path: Path) -> None:
     ran = invoke("lateness", "--topic", "deliveries", file(tmp_path / "d.csv", CSV))
     assert ran.exit_code == 0, ran.output
-    assert "2 events" in ran.output
+    assert "2 events" in ran.stdout
+    assert "left out, 3 bad lines:" in ran.stderr
+    assert "d.csv, line 4: out-of-range: " in ran.stderr
 
 
 class Level(Enum):
@@ -275,6 +306,24 @@ def test_a_generator_is_for_its_own_topic(sink: Sink) -> None:
     assert ran.exit_code == 2
     assert "--pages is an option of another topic's generator" in ran.stderr
     assert shop("produce", "--count", 20, "--topic", "shop.raw", "--pages", 3).exit_code == 0
+
+
+def test_defaults_of_a_generator_are_for_its_own_topic(monkeypatch: pytest.MonkeyPatch, sink: Sink) -> None:
+    service = millstream.App("defaults", agents=())
+    one = service.source_topic("one", Recall, key="item", event_time="at")
+    service.source_topic("other", Recall, key="item", event_time="at")
+    every = click.Option(["--invalid"], type=int, default=7)  # every seventh
+    service.add_generator(Generator(one, lambda **_: iter(()), options=(every,)))
+    monkeypatch.setattr(produce, "load_app", lambda: service)
+
+    def bad(*arguments: object) -> int:
+        del sink.records[:]
+        ran = invoke("produce", "--topic", "other", "--count", 100, *arguments)
+        assert ran.exit_code == 0, ran.output
+        return sum(refused(service.topology.sources["other"], one) for one in sink.records)
+
+    assert (bad(), bad("--invalid", 1)) == (0, 100)
+    assert "7" in invoke("produce", "--topic", "other", "--count", 1, "--invalid", 7).stderr
 
 
 def test_a_format_is_for_its_own_record(tmp_path: Path, sink: Sink) -> None:
