@@ -14,12 +14,12 @@ from aiokafka import AIOKafkaProducer
 from millstream.cli.common import kafka_address, line, run, text
 from millstream.cli.service import load_app
 from millstream.cli.sources import declared_name, named_source, source_names
-from millstream.engine.headers import ORIGIN, REPLAY_OF
 from millstream.engine.source import Source
+from millstream.kafka.headers import ORIGIN, REPLAY_OF
 from millstream.kafka.reading import records
+from millstream.kafka.records import Unsent
 from millstream.kafka.topics import topic_names
 from millstream.records import Invalid
-from millstream.sources.record import Unsent
 
 _ORIGIN = re.compile(r"(?P<topic>[A-Za-z0-9._-]+)/\d{1,9}/\d{1,18}")
 

@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, TypeVar
 
 from millstream.engine.commit import Commit
-from millstream.engine.headers import source_of
+from millstream.kafka.headers import source_of
 from millstream.kafka.records import ConsumerRecord
 
 E = TypeVar("E")

@@ -10,9 +10,9 @@ import faust
 
 from millstream.engine.counters import BatchStatistics, add
 from millstream.engine.cursor import Cursor
-from millstream.engine.headers import REPLAY_OF
 from millstream.engine.outputs import Outputs, Update, Updates
 from millstream.errors import DeclarationError
+from millstream.kafka.headers import REPLAY_OF
 from millstream.kafka.records import ConsumerRecord
 from millstream.serde.json import encode
 from millstream.state.replica import Changes, Table

@@ -9,9 +9,9 @@ from millstream.engine.batch import Batch
 from millstream.engine.commit import Commit
 from millstream.engine.cursor import Cursor
 from millstream.engine.error_handling import ErrorHandler, ValidatedRecords
-from millstream.engine.headers import first_offset, source_of
 from millstream.engine.tracing import Tracer
 from millstream.engine.upstream_watermarks import UpstreamWatermarks, read_markers
+from millstream.kafka.headers import first_offset, source_of
 from millstream.kafka.records import ConsumerRecord
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Hashable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from millstream.engine.headers import ORIGIN
 from millstream.engine.tracing import Trace
+from millstream.kafka.headers import ORIGIN
 from millstream.kafka.producer import Headers, Record
 
 

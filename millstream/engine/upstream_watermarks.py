@@ -75,17 +75,28 @@ def read_markers(
     """
     found = UpstreamWatermarks([], [], [], dict(known))
     for record in records:
-        headers = dict(record.headers) if record.value is None else {}
-        if record.key is None or _WATERMARK not in headers:
+        marker = _marker(record) if record.value is None else None
+        if marker is None:
             found.events.append(record)
             found.watermarks.append(watermark)
             continue
-        _note(found.known, record.key.decode(), float(headers[_WATERMARK]))
+        partition, reached, of = marker
+        _note(found.known, partition, reached)
         lowest = min(found.known.values())
-        if len(found.known) >= int(headers[_OF]) and watermark < lowest < NO_EVENTS:
+        if len(found.known) >= of and watermark < lowest < NO_EVENTS:
             watermark = lowest
             found.moves.append((watermark, record.offset))
     return found
+
+
+def _marker(record: ConsumerRecord) -> tuple[str, float, int] | None:
+    """Return partition, watermark and number of partitions of a marker; None of a record that is none."""
+    headers = dict(record.headers)
+    try:
+        partition, watermark, of = (record.key or b"").decode(), float(headers[_WATERMARK]), int(headers[_OF])
+    except (KeyError, TypeError, ValueError):  # anybody may send to the topic: it becomes a dead letter
+        return None
+    return (partition, watermark, of) if partition and watermark >= 0 and of > 0 else None
 
 
 def _note(known: dict[str, float], partition: str, watermark: float) -> None:

@@ -7,8 +7,9 @@ from typing import Any, Generic, TypeVar, cast
 import faust
 import msgspec
 
+from millstream.kafka.records import ConsumerRecord, Unsent
 from millstream.records import EventTime, Invalid, Layout, event_time, make_struct, struct_of
-from millstream.serde.wire import FromKafka, WireForm, wire_form
+from millstream.serde.wire import WireForm, wire_form
 
 R = TypeVar("R", bound=faust.Record)
 
@@ -62,7 +63,7 @@ class Decoder(Generic[R]):
         self._wire: WireForm | None = wire_form(record, self._struct, _decode_time)
         self._wire_first = self._wire is not None and self._wire.always
 
-    def many(self, records: Sequence[FromKafka], place: str = "") -> list[Any]:
+    def many(self, records: Sequence[ConsumerRecord], place: str = "") -> list[Any]:
         """Decode a batch; an invalid value is replaced by an `Invalid`.
 
         Args:
@@ -117,7 +118,7 @@ class Decoder(Generic[R]):
         Raises:
             Invalid: the value is invalid.
         """
-        (event,) = self.many([_Value(value, timestamp)])
+        (event,) = self.many([Unsent(value, timestamp)])
         if isinstance(event, Invalid):
             raise event
         return cast(R, event)
@@ -135,7 +136,7 @@ class Decoder(Generic[R]):
                 raise
             return None
 
-    def _from_wire(self, record: FromKafka, place: str) -> Any:
+    def _from_wire(self, record: ConsumerRecord, place: str) -> Any:
         """Return the event of a record whose fields may come from elsewhere, or an `Invalid`."""
         wire, value = self._wire, record.value
         assert wire is not None
@@ -157,14 +158,6 @@ class Decoder(Generic[R]):
         return Invalid(
             "too-large", f"The value has {len(value or b'')} bytes; the limit is {self.max_bytes}."
         )
-
-
-class _Value(msgspec.Struct):
-    value: bytes | None
-    timestamp: int
-    offset: int = 0
-    key: bytes | None = None
-    headers: Sequence[tuple[str, bytes]] = ()
 
 
 def _in_the_future(seconds: float) -> Invalid:
@@ -197,6 +190,3 @@ def _explain(value: bytes | None, exc: Exception) -> Invalid:
     else:
         code = "out-of-range"
     return Invalid(code, f"{text[0].upper()}{text[1:]}.")
-
-
-__all__ = ["Decoder", "FromKafka", "encode"]

@@ -1,28 +1,18 @@
 """The form in which Records whose fields may come from elsewhere (`millstream.fields.From`) are decoded."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from copy import copy
 from hashlib import blake2b
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from millstream.errors import DeclarationError
 from millstream.fields import Fallback, From, parted, present
+from millstream.kafka.headers import first_origin
+from millstream.kafka.records import ConsumerRecord
 from millstream.records import EventTime, Invalid, Layout, wire_type
-
-# The header of a dead letter that is replayed: its first origin.
-REPLAY_OF = "replay-of"
-
-
-class FromKafka(Protocol):
-    """The part of a record that a decoder needs; `timestamp` is in milliseconds since the epoch."""
-
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes]]
 
 
 class _Field(NamedTuple):
@@ -34,7 +24,7 @@ class _Field(NamedTuple):
         aliases: indices of its other names in the wire form, in order.
         source: its `From`.
         text: its type, if a whole number is taken as text; else None.
-        optional: whether it has a default.
+        default: what it is where it comes from nowhere; UNSET for a field that must be there.
     """
 
     name: str
@@ -42,7 +32,7 @@ class _Field(NamedTuple):
     aliases: tuple[int, ...]
     source: From
     text: Any
-    optional: bool
+    default: Any
 
 
 class WireForm:
@@ -68,7 +58,7 @@ class WireForm:
         self._size = size
         self.always = always
 
-    def event(self, record: FromKafka, place: str) -> Any:
+    def event(self, record: ConsumerRecord, place: str) -> Any:
         """Return the event of a record.
 
         Args:
@@ -113,20 +103,18 @@ def wire_form(
     if not sources:
         return None
     fields: list[Any] = []
+    others: list[Any] = []
     rename: dict[str, str] = {}
     found: list[_Field] = []
-    for name, typ in layout.types.items():
-        wire = wire_type(typ, f"{record.__name__}.{name}")
-        if name not in sources:
-            fields.append((name, wire, layout.defaults[name]) if name in layout.defaults else (name, wire))
+    for at, (name, typ) in enumerate(layout.types.items()):
+        wire, default = wire_type(typ, f"{record.__name__}.{name}"), layout.defaults.get(name, UNSET)
+        source = sources.get(name)
+        if source is None:
+            fields.append((name, wire, default) if name in layout.defaults else (name, wire))
             continue
-        _check(record, name, typ, sources[name])
-        fields.append((name, wire | int if sources[name].numbers else wire, UNSET))
-    for at, name in enumerate(layout.types):
-        if name not in sources:
-            continue
-        source, wire = sources[name], fields[at][1]
-        fields[at] = (name, wire | None | UnsetType, UNSET)
+        _check(record, name, typ, source)
+        wire = (wire | int if source.numbers else wire) | None | UnsetType
+        fields.append((name, wire, UNSET))
         aliases = []
         for alias in source.names:
             if alias in layout.types or alias in rename.values():
@@ -134,28 +122,17 @@ def wire_form(
                     f"{record.__name__}.{name}: the name {alias!r} is another field's; give each name to "
                     "one field"
                 )
-            slot = f"alias_{len(fields)}"
+            slot = f"alias_{len(others)}"
             rename[slot] = alias
-            aliases.append(len(fields))
-            fields.append((slot, wire | None | UnsetType, UNSET))
-        text = layout.types[name] if source.numbers else None
-        found.append(_Field(name, at, tuple(aliases), source, text, name in layout.defaults))
-    form = msgspec.defstruct(f"{record.__name__}Wire", fields, kw_only=True, rename=rename, gc=False)
+            aliases.append(len(layout.types) + len(others))
+            others.append((slot, wire, UNSET))
+        found.append(_Field(name, at, tuple(aliases), source, typ if source.numbers else None, default))
+    form = msgspec.defstruct(
+        f"{record.__name__}Wire", [*fields, *others], kw_only=True, rename=rename, gc=False
+    )
     decode = msgspec.json.Decoder(form, dec_hook=dec_hook).decode
     always = any(name in layout.defaults and (s.names or s.fallback) for name, s in sources.items())
-    return WireForm(decode, _with_defaults(struct, layout), found, len(layout.types), always=always)
-
-
-def _with_defaults(struct: Any, layout: Layout) -> Callable[..., Any]:
-    """Return what makes the struct, where an optional field that has come from nowhere has its default."""
-    at = {index: layout.defaults[name] for index, name in enumerate(layout.types) if name in layout.defaults}
-
-    def make(*values: Any) -> Any:
-        if UNSET in values:
-            values = tuple(at[i] if value is UNSET else value for i, value in enumerate(values))
-        return struct(*values)
-
-    return make
+    return WireForm(decode, struct, found, len(layout.types), always=always)
 
 
 def _check(record: Any, name: str, typ: Any, source: From) -> None:
@@ -168,17 +145,14 @@ def _check(record: Any, name: str, typ: Any, source: From) -> None:
         raise DeclarationError(f"{where}: {source.fallback} is for a field of type str")
 
 
-def _fallback(field: _Field, record: FromKafka, place: str) -> Any:
+def _fallback(field: _Field, record: ConsumerRecord, place: str) -> Any:
     fallback = field.source.fallback
     if fallback is Fallback.RECORD_TIME:
         return record.timestamp / 1000
     if fallback is Fallback.CONTENT:
         return blake2b(record.value or b"", digest_size=16).hexdigest()
     if fallback is Fallback.ORIGIN:
-        for header, value in record.headers:
-            if header == REPLAY_OF:
-                return value.decode(errors="backslashreplace")
-        return f"{place}/{record.offset}"
+        return first_origin(record, place)
     if fallback is Fallback.RECORD_KEY and record.key is not None:
         try:
             return record.key.decode()
@@ -188,8 +162,8 @@ def _fallback(field: _Field, record: FromKafka, place: str) -> Any:
 
 
 def _missing(field: _Field) -> Any:
-    if field.optional:
-        return UNSET
+    if field.default is not UNSET:
+        return copy(field.default)
     names = ", ".join(f"`{name}`" for name in (field.name, *field.source.names))
     also = ", and the record has no key" if field.source.fallback is Fallback.RECORD_KEY else ""
     raise Invalid("missing-field", f"Object missing required field {names}{also}.")

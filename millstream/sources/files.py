@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from millstream.engine.source import Source
+from millstream.kafka.records import Unsent
 from millstream.records import Invalid
 from millstream.sources.formats import Numbered, Rows
 from millstream.sources.lines import Reading, lines
-from millstream.sources.record import BadLine, Record, SourceError, Unsent
+from millstream.sources.record import BadLine, Record, SourceError
 from millstream.sources.rows import Unmapped
 
 BATCH = 128

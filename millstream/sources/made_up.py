@@ -22,8 +22,9 @@ from rstr import Rstr
 
 from millstream.engine.source import Source
 from millstream.fields import present
+from millstream.kafka.records import Unsent
 from millstream.records import EventTime, Invalid, Layout, make_struct
-from millstream.sources.record import Record, Unsent
+from millstream.sources.record import Record
 
 KEYS = 100
 UNPACED_RATE = 10_000

@@ -1,9 +1,6 @@
 """The records that sources yield."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
-
-import msgspec
 
 
 class Record(NamedTuple):
@@ -18,17 +15,6 @@ class Record(NamedTuple):
     key: bytes | None
     value: bytes | None
     event_time: float
-
-
-class Unsent(msgspec.Struct):
-    """A value as decoders read it, of a record that is in no topic yet; `timestamp` is in milliseconds."""
-
-    value: bytes | None
-    timestamp: int
-    offset: int = 0
-    timestamp_type: int = 0
-    key: bytes | None = None
-    headers: Sequence[tuple[str, bytes]] = ()
 
 
 class BadLine(NamedTuple):

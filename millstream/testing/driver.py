@@ -111,6 +111,7 @@ class Driver:
         if partition is None:
             partition = 0 if code is None else partition_for(code, self._kafka.partitions)
         self._kafka.now = int(self._now * 1000)
+        self._outputs.except_for(name, partition, self._kafka.end(name, partition))
         self._kafka.put(name, partition, code, raw, headers)
         self._runner.run(self._settle())
 

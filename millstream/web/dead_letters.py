@@ -7,7 +7,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 from faust.web import Request, Response, Web
 
-from millstream.engine.headers import ORIGIN
+from millstream.kafka.headers import ORIGIN
 from millstream.kafka.reading import record_at, records
 from millstream.kafka.topics import TopicError
 from millstream.web.openapi import Operation

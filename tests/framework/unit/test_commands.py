@@ -16,11 +16,12 @@ import millstream
 from millstream import EventTime, Fallback, From
 from millstream.cli import common, dead_letters, files, load, main, produce, tail
 from millstream.engine.source import Source
+from millstream.kafka.records import Unsent
 from millstream.records import Invalid
 from millstream.sources.files import read
 from millstream.sources.formats import LineFormat
 from millstream.sources.generator import Generator
-from millstream.sources.record import Record, Unsent
+from millstream.sources.record import Record
 from millstream.sources.record_format import RecordFormat
 from tests.framework.apps.stock import Recall, app
 from tests.framework.unit.test_load import Sink

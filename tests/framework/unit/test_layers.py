@@ -10,8 +10,8 @@ from tests.framework.imports import ROOT, cycles, graph, imported, modules
 # From the lowest up; a layer may import from itself and from those below it.
 LAYERS = (
     ("aio", "errors", "fields", "records", "settings", "version"),
-    ("serde",),
     ("kafka",),
+    ("serde",),
     ("state",),
     ("tables",),
     ("engine",),

@@ -156,3 +156,33 @@ def test_an_agent_may_yield(count: int) -> None:
         driver.send("rides", ride(1))
         driver.send("rides", ride(2))
     assert done == [1] * count + [2] * count
+
+
+ODD = st.one_of(
+    st.binary(max_size=12),
+    st.sampled_from(
+        [b"rides/0/" + b"9" * 30, b"rides/0/-1", b"/0/1", b"r" * 400_000 + b"/0/1", b"nan", b"-inf", b"1e999"]
+    ),
+)
+HEADERS = st.lists(st.tuples(st.sampled_from(["origin", "replay-of", "watermark", "of"]), ODD), max_size=4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["rides", "rides.by-station"]), HEADERS, st.none() | st.binary(max_size=9)),
+        max_size=8,
+    )
+)
+def test_hostile_headers_keys_and_values_stop_nothing(
+    hostile: list[tuple[str, list[tuple[str, bytes]], bytes | None]],
+) -> None:
+    """A record with headers like ours is an event, a dead letter, or a repeat: never an end."""
+    with Driver(app, now=START + 100) as driver:
+        driver.send("rides", ride(1))
+        for n, (topic, headers, value) in enumerate(hostile):
+            driver.send(topic, value, key="x", headers=headers)
+            driver.send(topic, ride(100 + n, bike="y", station="y"), headers=headers)
+        driver.restart(lose_disk=True)
+        driver.send("rides", ride(2))
+        assert total(driver, "per-bike", "b") == total(driver, "per-station", "s") == 2
