@@ -154,8 +154,12 @@ class App(Declarations, faust.App):
                     f"{', '.join(loose)}: attached to no source topic, so nothing would keep it: "
                     "`app.add_tables(topic, table)`"
                 )
-        for warning in unknown_variables():
-            logger.warning("%s", warning)
+        declared = {self.settings.declared(topic) for topic in self.topic_specs}
+        if unknown := [name for name in self.settings.renamed if name not in declared]:
+            raise DeclarationError(
+                f"MILLSTREAM_TOPIC_NAMES names {', '.join(unknown)}, which the service does not declare; its "
+                f"topics are {', '.join(sorted(declared))}"
+            )
 
     def agent(
         self, channel: Any = None, *, errors: ErrorPolicy | None = None, **options: Any
@@ -172,7 +176,7 @@ class App(Declarations, faust.App):
         if topic is None:
             return declare
         group = self.topology.agents.setdefault(topic, AgentGroup(topic))
-        self._note_policy(topic, errors, first=not group)
+        self._note_policy(topic, errors)
 
         def with_batches(agent: AgentFunction) -> AgentT[Any]:
             group.add(agent)
@@ -189,12 +193,9 @@ class App(Declarations, faust.App):
 
         return with_batches
 
-    def _note_policy(self, topic: str, errors: ErrorPolicy | None, *, first: bool) -> None:
-        policies = self.topology.policies
-        if errors is not None and not first and policies.get(topic) not in (None, errors):
+    def _note_policy(self, topic: str, errors: ErrorPolicy | None) -> None:
+        if errors is not None and self.topology.policies.setdefault(topic, errors) != errors:
             raise DeclarationError(f"two agents of {topic} have different error policies: it has one")
-        if errors is not None:
-            policies[topic] = errors
 
     async def ensure_topics(self) -> dict[str, bool]:
         """Create the topics that are missing, and check all of them; see `millstream.kafka.topics.ensure`."""
@@ -212,6 +213,8 @@ class App(Declarations, faust.App):
         Raises:
             SystemExit: with a sentence that says what to do.
         """
+        for warning in unknown_variables():  # not before: the log is set up now
+            logger.warning("%s", warning)
         conf = self.settings
         try:
             if self.conf.web_enabled:

@@ -67,8 +67,6 @@ class Declarations:
         self.topic_specs = {}
         self.references = {}
         self.outputs = {}
-        self._table_names: set[str] = set()
-        self._asides: set[str] = set()
         self.panels = []
         self.file_formats = {}
         self.generator = None
@@ -132,6 +130,14 @@ class Declarations:
             max_future=self.settings.max_future if limits else timedelta.max,
             time_field=event_time,
         )
+        asides = {self.settings.topic(aside): aside for aside in (dead_letters, late) if aside}
+        for other in self.topology.sources.values():  # sources may share them
+            asides.pop(other.dead_letters, None)
+            asides.pop(other.late or "", None)
+        self._declare(name, self._event_configs())
+        self._declare_state_log(name)
+        for aside in asides.values():
+            self.output_topic(aside, copartitioned=True, max_bytes=ASIDE_BYTES)
         self.topology.sources[name] = Source(
             topic=name,
             record=record,
@@ -148,12 +154,6 @@ class Declarations:
         )
         if copartitioned:
             self.topology.copartitioned.add(name)
-        self._declare(name, self._event_configs())
-        self._declare_state_log(name)
-        for aside in filter(None, (dead_letters, late)):
-            if self.settings.topic(aside) not in self._asides:  # sources may share them
-                self._asides.add(self.settings.topic(aside))
-                self.output_topic(aside, copartitioned=True, max_bytes=ASIDE_BYTES)
         return self.topic(name, value_type=record, schema=BatchSchema(value_type=record))
 
     def rekeyed_topic(
@@ -279,8 +279,7 @@ class Declarations:
         for table in tables:
             self._check_table_name(table.name)
             check_table(table, source)
-            self._table_names.add(table.name)
-        source.tables.extend(tables)
+            source.tables.append(table)
         if keyed:
             source.keyed.update(table.name for table in tables)
 
@@ -341,7 +340,8 @@ class Declarations:
         return self.topology.sources[name]
 
     def _check_table_name(self, name: str) -> None:
-        if name in self._table_names or name in self.references:
+        taken = {table.name for source in self.topology.sources.values() for table in source.tables}
+        if name in taken | self.references.keys():
             raise DeclarationError(
                 f"there are two tables of the name {name!r}, which would share their rows: rename one"
             )

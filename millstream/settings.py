@@ -82,10 +82,16 @@ class TopicSettings(_Group):
 
     def topic(self, name: str) -> str:
         """Return the name that a topic has in Kafka."""
-        return self._names.get(name) or f"{self.topic_prefix}{name}"
+        return self.renamed.get(name) or f"{self.topic_prefix}{name}"
+
+    def declared(self, topic: str) -> str:
+        """Return the name that a topic in Kafka is declared by."""
+        own = {name: declared for declared, name in self.renamed.items()}
+        return own.get(topic) or topic.removeprefix(self.topic_prefix)
 
     @cached_property
-    def _names(self) -> dict[str, str]:
+    def renamed(self) -> dict[str, str]:
+        """Names in Kafka of the topics that have another one there, by the declared one."""
         return dict(pair.split("=", 1) for pair in filter(None, self.topic_names.split(",")))
 
 

@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaProducer
 
 from millstream.cli.common import kafka_address, line, run, text
 from millstream.cli.service import load_app
-from millstream.cli.sources import declared_name, named_source, source_names
+from millstream.cli.sources import named_source, source_names
 from millstream.engine.source import Source
 from millstream.kafka.headers import ORIGIN, REPLAY_OF
 from millstream.kafka.reading import records
@@ -35,7 +35,7 @@ def _topics(_: click.Context, __: click.Parameter, topic: str | None) -> list[st
     for name in (app.settings.topic(topic), topic):
         if name in known:
             return [name]
-    names = ", ".join(declared_name(app, name) for name in known)
+    names = ", ".join(app.settings.declared(name) for name in known)
     raise click.ClickException(
         f"{topic!r} is neither a source topic nor one of dead letters; there are: {source_names(app)}, "
         f"{names}"

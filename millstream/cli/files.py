@@ -9,7 +9,6 @@ from millstream.cli.service import load_app
 from millstream.cli.sources import (
     as_source,
     chosen_source,
-    declared_name,
     named_reference,
     named_source,
     source_names,
@@ -90,8 +89,8 @@ def format_and_source(
         own = app.topology.sources.get(named.topic.get_topic_name())
         if own is None or own.record is not chosen.record:
             raise click.UsageError(
-                f"--as {form} is a format of {declared_name(app, named.topic.get_topic_name())}, not of "
-                f"{declared_name(app, chosen.topic)}"
+                f"--as {form} is a format of {app.settings.declared(named.topic.get_topic_name())}, not of "
+                f"{app.settings.declared(chosen.topic)}"
             )
         return named, chosen
     if form is None:

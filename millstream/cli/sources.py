@@ -13,11 +13,6 @@ def outside_sources(app: Any) -> list[Source]:
     return [source for source in app.topology.sources.values() if not source.internal]
 
 
-def declared_name(app: Any, topic: str) -> str:
-    """Return a topic's declared name: without the prefix of this service's topics."""
-    return topic.removeprefix(app.settings.topic_prefix)
-
-
 def named_source(app: Any, topic: str) -> Source | None:
     """Return the source topic of a declared name, or of a name in Kafka; None if there is none."""
     sources: dict[str, Source] = app.topology.sources
@@ -27,7 +22,9 @@ def named_source(app: Any, topic: str) -> Source | None:
 def source_names(app: Any) -> str:
     """Return the declared names of the source topics, for messages; those that are fed from outside first."""
     sources: dict[str, Source] = app.topology.sources
-    names = [declared_name(app, one.topic) for one in sorted(sources.values(), key=lambda one: one.internal)]
+    names = [
+        app.settings.declared(one.topic) for one in sorted(sources.values(), key=lambda one: one.internal)
+    ]
     return ", ".join(names) or "none"
 
 
@@ -55,7 +52,7 @@ def chosen_source(app: Any, topic: str | None) -> Source:
             "this service has no source topic that is fed from outside: `app.source_topic(…)` declares one"
         )
     if len(outside) > 1:
-        names = ", ".join(declared_name(app, source.topic) for source in outside)
+        names = ", ".join(app.settings.declared(source.topic) for source in outside)
         raise click.UsageError(f"say which source topic, with --topic; there are: {names}")
     return outside[0]
 
@@ -88,5 +85,5 @@ def topic_in_kafka(app: Any, topic: str) -> str:
     for name in (app.settings.topic(topic), topic):
         if name in app.topic_specs:
             return str(name)
-    known = ", ".join(declared_name(app, name) for name in app.topic_specs) or "none"
+    known = ", ".join(app.settings.declared(name) for name in app.topic_specs) or "none"
     raise click.ClickException(f"this service declares no topic {topic!r}; there are: {known}")

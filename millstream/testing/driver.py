@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import msgspec
 
 from millstream.engine.source import Source
 from millstream.kafka.partitioner import partition_for
+from millstream.settings import unknown_variables
 from millstream.state.log import Log
 from millstream.state.readers import Committed
 from millstream.state.replica import Table
@@ -67,7 +69,13 @@ class Driver:
         self._runner = asyncio.Runner()
 
     def __enter__(self) -> "Driver":
-        """Start the agents."""
+        """Start the agents.
+
+        Raises:
+            DeclarationError: the service declares what cannot work; the text says what to write.
+        """
+        for warning in unknown_variables():
+            warnings.warn(warning, stacklevel=2)
         self._runner.__enter__()
         self._pipeline = Pipeline(self._app, self._kafka, self._open, lambda: self._now)
         self._runner.run(self._pipeline.start())

@@ -1,5 +1,6 @@
 """Each wrong declaration is refused with a sentence that says what to write."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -144,6 +145,31 @@ def test_an_unknown_variable_is_named_with_the_nearest_setting(monkeypatch: pyte
     assert "MILLSTREAM_QX is no setting, it has no effect" in said
 
 
+@pytest.mark.parametrize("command", ["topics", "worker"])
+def test_commands_and_the_worker_say_it(tmp_path: Path, command: str) -> None:
+    loose = "seen = DedupTable"
+    (tmp_path / "service.py").write_text(SERVICE.format(key="order_id").partition(loose)[0])
+    ran = start(tmp_path, command, MILLSTREAM_PARTITION="8", KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1")
+    assert ran.returncode != 0
+    assert ran.stderr.count("MILLSTREAM_PARTITION is no setting, it has no effect; did you mean") == 1
+
+
+def test_the_driver_says_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILLSTREAM_PARTITION", "8")
+    with pytest.warns(UserWarning, match="MILLSTREAM_PARTITION is no setting"), Driver(app()):
+        pass
+
+
+def test_names_of_topics_that_are_not_declared(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = millstream.App("renamed", settings=Settings(topic_names="oders=sales"), agents=())
+    source(made)
+    with pytest.raises(
+        DeclarationError, match=r"names oders, which the service does not declare; .* orders,"
+    ):
+        made.check()
+    assert made.settings.declared("sales") == "oders"
+
+
 def test_settings_may_be_given_and_topics_have_other_names() -> None:
     given = Settings(
         web_port=7001, topic_names="orders=sales_topic", topic_prefix="p-", kafka_bootstrap_servers="k:1"
@@ -220,6 +246,21 @@ seen = DedupTable("seen", ttl=timedelta(hours=1), id="order_id")
 """
 
 
+def start(folder: Path, command: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of the service in a folder, or its worker, until it ends."""
+    millstream_topics = [sys.executable, "-m", "millstream", "-A", "service", "topics"]
+    worker = [sys.executable, "-m", "faust", "-A", "service", "worker", "-l", "info"]
+    return subprocess.run(
+        millstream_topics if command == "topics" else worker,
+        cwd=folder,
+        env=os.environ | env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
 @pytest.mark.parametrize(
     ("key", "says"),
     [
@@ -230,16 +271,7 @@ seen = DedupTable("seen", ttl=timedelta(hours=1), id="order_id")
 @pytest.mark.parametrize("command", ["topics", "worker"])
 def test_commands_and_the_worker_say_it_alike(tmp_path: Path, key: str, says: str, command: str) -> None:
     (tmp_path / "service.py").write_text(SERVICE.format(key=key))
-    millstream_topics = [sys.executable, "-m", "millstream", "-A", "service", "topics"]
-    worker = [sys.executable, "-m", "faust", "-A", "service", "worker", "-l", "info"]
-    ran = subprocess.run(
-        millstream_topics if command == "topics" else worker,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    ran = start(tmp_path, command)
     assert ran.returncode != 0
     assert says in " ".join(ran.stderr.split())
     assert "Traceback" not in ran.stderr
