@@ -13,6 +13,8 @@ from millstream.kafka.topics import TopicError
 from millstream.settings import settings
 
 T = TypeVar("T")
+# Records per second.
+SLOWEST_RATE, FASTEST_RATE = 1e-6, 1e9
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _SPACE = re.compile(r"[\t\n]")
@@ -51,3 +53,10 @@ def line(raw: bytes | None) -> str:
 
 def _escaped(found: re.Match[str]) -> str:
     return found[0].encode("unicode_escape").decode()
+
+
+def finite_rate(_: click.Context, __: click.Parameter, rate: float) -> float:
+    """Check a number of records per second: 0, or one whose event times advance within the calendar."""
+    if rate and not SLOWEST_RATE <= rate <= FASTEST_RATE:
+        raise click.BadParameter(f"0, or a number from {SLOWEST_RATE:g} to {FASTEST_RATE:g}")
+    return rate

@@ -9,7 +9,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from millstream.cli.common import kafka_address
+from millstream.cli.common import finite_rate, kafka_address
 from millstream.cli.service import load_app
 from millstream.cli.sources import chosen_source
 from millstream.records import event_time
@@ -90,6 +90,7 @@ def _moment(_: click.Context, __: click.Parameter, text: str | None) -> float:
 @click.option(
     "--rate",
     type=click.FloatRange(0),
+    callback=finite_rate,
     default=100,
     show_default=True,
     help="Records per second; 0: as fast as possible.",

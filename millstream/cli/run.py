@@ -11,6 +11,7 @@ from types import FrameType
 import click
 
 from millstream.app import App
+from millstream.cli.common import finite_rate
 from millstream.cli.common import run as run_coroutine
 from millstream.cli.local_workers import Workers, watch
 from millstream.cli.processes import Processes
@@ -31,7 +32,12 @@ class StopRequest(Exception):
 
 @click.command()
 @click.option(
-    "--rate", default=100.0, show_default=True, help="Events per second to generate; 0 generates none."
+    "--rate",
+    type=click.FloatRange(0),
+    callback=finite_rate,
+    default=100.0,
+    show_default=True,
+    help="Events per second to generate; 0 generates none.",
 )
 @click.option(
     "--workers",

@@ -10,7 +10,6 @@ from base64 import b64encode
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from hashlib import blake2b
-from math import ceil, floor, nextafter, remainder
 from random import Random
 from typing import Any
 from uuid import UUID
@@ -18,12 +17,12 @@ from uuid import UUID
 import click
 import msgspec
 from msgspec import inspect
-from rstr import Rstr
 
 from millstream.engine.source import Source
 from millstream.fields import present
 from millstream.kafka.records import Unsent
 from millstream.records import EventTime, Invalid, Layout, make_struct
+from millstream.sources.bounds import Texts, fitted, floating, length, may_be_none, multiples, some
 from millstream.sources.record import Record
 
 KEYS = 100
@@ -33,7 +32,12 @@ REPEAT_WITHIN = 100
 ABSENT_SHARE = 0.2
 # How often a value that the Record does not accept is made anew.
 TRIES = 50
-FEW = 3  # entries of a list or dictionary
+# As many texts of a pattern are made for one of an allowed length.
+TEXT_TRIES = 1000
+# How many characters a text of a pattern may have beyond the least number, where there is no largest.
+SPARE = 20
+# Events that are made to see whether any can be.
+PROBES = 20
 OTHER_TYPE = msgspec.Raw(b'{"": [{}]}')
 # Others have too few values, or no name in them.
 ID_TYPES = (inspect.StrType, inspect.IntType, inspect.UUIDType)
@@ -82,10 +86,10 @@ class MadeUpEvents:
         info = inspect.type_info(make_struct(source.record, {}))
         assert isinstance(info, inspect.StructType)
         self._fields = {field.name: (field.type, not field.required) for field in info.fields}
-        self._ids = {
-            name for name in _id_fields(source) if isinstance(_some(self._fields[name][0]), ID_TYPES)
-        }
-        self._event(Random(0), "0-0", 0, time.time())  # noqa: S311 (made-up data, no secrets) # nosec B311
+        self._ids = {name for name in _id_fields(source) if isinstance(some(self._fields[name][0]), ID_TYPES)}
+        chance, now = Random(0), time.time()  # noqa: S311 (made-up data, no secrets) # nosec B311
+        for number in range(PROBES):
+            self._event(chance, "0", number, now)
 
     def records(
         self,
@@ -118,7 +122,7 @@ class MadeUpEvents:
         while count is None or number < count:
             again = repeats.pop(number, None)
             if again is None:
-                again = self._event(chance, f"{run}-{number}", number, start + number * step)
+                again = self._event(chance, run, number, start + number * step)
                 if invalid and chance.random() < invalid:
                     again = self._damaged(chance, again)
                 elif chance.random() < duplicates:
@@ -126,8 +130,15 @@ class MadeUpEvents:
             yield again
             number += 1
 
-    def _event(self, chance: Random, unique: str, number: int, at: float) -> Record:
-        """Return an event that the Record accepts."""
+    def _event(self, chance: Random, run: str, number: int, at: float) -> Record:
+        """Return an event that the Record accepts.
+
+        Args:
+            chance: the random numbers.
+            run: differs between runs, so that ids do.
+            number: number of the record in the run.
+            at: event time, seconds since the epoch.
+        """
         source, reason = self._source, ""
         for _ in range(TRIES):
             fields = {}
@@ -137,10 +148,8 @@ class MadeUpEvents:
                 elif name == source.key:
                     fields[name] = self._key(name, typ, int(KEYS * chance.random() ** 3))
                 elif name in self._ids:
-                    fields[name] = self._id(name, typ, unique, number, at)
-                elif optional and _may_be_none(typ) and chance.random() < ABSENT_SHARE:
-                    continue
-                else:
+                    fields[name] = self._id(name, typ, run, number)
+                elif not _left_out(chance, typ, optional):
                     fields[name] = self._value(chance, typ, name)
             value = msgspec.json.encode(fields)
             (event,) = source.decode([Unsent(value, int(at * 1000))], f"{source.topic}/0")
@@ -166,31 +175,31 @@ class MadeUpEvents:
         return event._replace(value=event.value[:-1])
 
     def _key(self, name: str, typ: Any, number: int) -> Any:
-        typ = _some(typ)
+        typ = some(typ)
         if isinstance(typ, inspect.LiteralType):
             return typ.values[number % len(typ.values)]
         if isinstance(typ, inspect.IntType):
-            step, first, count = _multiples(typ)
+            step, first, count = multiples(typ)
             return step * (first + number % count)
         if isinstance(typ, inspect.StrType) and typ.pattern is not None:
-            return self._matching(Random(number), typ.pattern, name)  # noqa: S311 (as above) # nosec B311
-        return _fitted(f"{name}-{number:04d}", f"{number:02d}", typ)
+            return self._matching(Random(number), typ, name)  # noqa: S311 (as above) # nosec B311
+        return fitted(f"{name}-{number:04d}", f"{number:02d}", typ)
 
-    def _id(self, name: str, typ: Any, unique: str, number: int, at: float) -> Any:
-        typ = _some(typ)
+    def _id(self, name: str, typ: Any, run: str, number: int) -> Any:
+        typ, unique = some(typ), f"{run}-{number}"
         if isinstance(typ, inspect.IntType):
-            step, first, count = _multiples(typ, default=(1 << 63) - 1)
-            wanted = int(at * 1000) * 1000 + number % 1000 if count > 1 << 60 else number
-            return step * (first + wanted % count)
+            step, first, count = multiples(typ, default=(1 << 63) - 1)
+            begin = int.from_bytes(blake2b(run.encode(), digest_size=8).digest())
+            return step * (first + (begin + number) % count)
         if isinstance(typ, inspect.UUIDType):
             return str(UUID(bytes=blake2b(unique.encode(), digest_size=16).digest(), version=4))
         if typ.pattern is not None:
-            return self._matching(Random(unique), typ.pattern, name)  # noqa: S311 (as above) # nosec B311
-        return _fitted(f"{name}-{unique}", unique.replace("-", ""), typ)
+            return self._matching(Random(unique), typ, name)  # noqa: S311 (as above) # nosec B311
+        return fitted(f"{name}-{unique}", unique.replace("-", ""), typ)
 
     def _value(self, chance: Random, typ: Any, name: str) -> Any:  # noqa: PLR0911, PLR0912 (one a type)
         """Return a value of a type, as JSON has it."""
-        typ = _some(typ)
+        typ = some(typ)
         match typ:
             case inspect.LiteralType():
                 return typ.values[int(chance.random() * len(typ.values))]
@@ -199,10 +208,10 @@ class MadeUpEvents:
             case inspect.BoolType():
                 return chance.random() < 0.5
             case inspect.IntType():
-                step, first, count = _multiples(typ)
+                step, first, count = multiples(typ)
                 return step * (first + int(chance.random() * count))
             case inspect.FloatType():
-                return _float(chance, typ)
+                return floating(chance, typ)
             case inspect.StrType():
                 return self._text(chance, typ, name)
             case inspect.DecimalType():
@@ -214,18 +223,22 @@ class MadeUpEvents:
             case inspect.UUIDType():
                 return str(UUID(int=chance.getrandbits(128), version=4))
             case inspect.BytesType() | inspect.ByteArrayType() | inspect.MemoryViewType():
-                return b64encode(chance.randbytes(_length(chance, typ))).decode()
+                return b64encode(chance.randbytes(length(chance, typ))).decode()
             case inspect.ListType() | inspect.SetType() | inspect.FrozenSetType() | inspect.VarTupleType():
-                return [self._value(chance, typ.item_type, name) for _ in range(_length(chance, typ))]
+                return [self._value(chance, typ.item_type, name) for _ in range(length(chance, typ))]
             case inspect.TupleType():
                 return [self._value(chance, one, name) for one in typ.item_types]
             case inspect.DictType():
                 return {
                     self._entry(chance, typ.key_type, f"{name}{n}"): self._value(chance, typ.value_type, name)
-                    for n in range(_length(chance, typ))
+                    for n in range(length(chance, typ))
                 }
             case inspect.StructType() | inspect.TypedDictType() | inspect.DataclassType():
-                return {one.encode_name: self._value(chance, one.type, one.name) for one in typ.fields}
+                return {
+                    one.encode_name: self._value(chance, one.type, one.name)
+                    for one in typ.fields
+                    if not _left_out(chance, one.type, not one.required)
+                }
             case inspect.NamedTupleType():
                 return [self._value(chance, one.type, one.name) for one in typ.fields]
             case inspect.NoneType():
@@ -240,7 +253,7 @@ class MadeUpEvents:
 
     def _entry(self, chance: Random, typ: Any, name: str) -> str:
         """Return the key of a dictionary's entry."""
-        typ = _some(typ)
+        typ = some(typ)
         free = (
             isinstance(typ, inspect.StrType)
             and typ.pattern is None
@@ -250,16 +263,25 @@ class MadeUpEvents:
 
     def _text(self, chance: Random, typ: inspect.StrType, name: str) -> str:
         if typ.pattern is not None:
-            return self._matching(chance, typ.pattern, name)
+            return self._matching(chance, typ, name)
         number = int(chance.random() * 50)
-        return _fitted(f"{name} {number}", f"{number:02d}", typ)
+        return fitted(f"{name} {number}", f"{number:02d}", typ)
 
-    def _matching(self, chance: Random, pattern: str, name: str) -> str:
+    def _matching(self, chance: Random, typ: inspect.StrType, name: str) -> str:
+        """Return a text of a pattern and of an allowed length."""
+        pattern, least = str(typ.pattern), typ.min_length or 0
+        most = least + SPARE if typ.max_length is None else typ.max_length
+        why = f"none of {TEXT_TRIES} has {least} to {most} characters"
         try:
-            return str(Rstr(chance).xeger(pattern))
+            for _ in range(TEXT_TRIES):
+                text = Texts(chance, chance.randint(min(least, most), most)).xeger(pattern)
+                if least <= len(text) and (typ.max_length is None or len(text) <= most):
+                    return str(text)
         except Exception as exc:  # of a library that reads any pattern: whatever it does not know
-            why = f"has the pattern {pattern!r}, of which no text can be made ({exc})"
-            raise CannotMakeUpError(self._record, name, why) from None
+            why = str(exc)
+        raise CannotMakeUpError(
+            self._record, name, f"has the pattern {pattern!r}, of which no text can be made ({why})"
+        )
 
     def _moment(self, chance: Random, typ: Any) -> str:
         moment = datetime.fromtimestamp(int(1.7e9 + chance.random() * 1e7), UTC)
@@ -268,6 +290,10 @@ class MadeUpEvents:
         if isinstance(typ, inspect.TimeType):
             return moment.time().isoformat() + ("Z" if typ.tz else "")
         return moment.replace(tzinfo=None).isoformat() + ("" if typ.tz is False else "Z")
+
+
+def _left_out(chance: Random, typ: Any, optional: bool) -> bool:
+    return optional and may_be_none(typ) and chance.random() < ABSENT_SHARE
 
 
 def _id_fields(source: Source) -> set[str]:
@@ -289,67 +315,3 @@ def _time(source: Source, at: float) -> Any:
             .replace("+00:00", "Z")
         )
     return int(at) if typ is int else round(at, 3)
-
-
-def _some(typ: Any) -> Any:
-    """Return a type without its metadata, and of several the first that is not None."""
-    if isinstance(typ, inspect.Metadata):
-        return _some(typ.type)
-    if isinstance(typ, inspect.UnionType):
-        return _some(next(one for one in typ.types if not isinstance(one, inspect.NoneType)))
-    return typ
-
-
-def _may_be_none(typ: Any) -> bool:
-    if isinstance(typ, inspect.Metadata):
-        return _may_be_none(typ.type)
-    return isinstance(typ, inspect.UnionType) and any(isinstance(one, inspect.NoneType) for one in typ.types)
-
-
-def _multiples(typ: inspect.IntType, default: int = 100) -> tuple[int, int, int]:
-    """Return a step, the least multiple of it that is allowed, and their number.
-
-    Args:
-        typ: the type of a whole number.
-        default: the largest number above the least one, where the type has no upper bound.
-    """
-    low = typ.ge if typ.ge is not None else None if typ.gt is None else floor(typ.gt) + 1
-    high = typ.le if typ.le is not None else None if typ.lt is None else ceil(typ.lt) - 1
-    step = typ.multiple_of or 1
-    if low is None:
-        low = 0 if high is None or high >= 0 else high - default * step
-    first, last = -(-ceil(low) // step), floor(low + default * step if high is None else high) // step
-    return int(step), int(first), max(1, int(last - first + 1))  # where there is none, the decoder says so
-
-
-def _float(chance: Random, typ: inspect.FloatType) -> float:
-    low = typ.ge if typ.ge is not None else None if typ.gt is None else nextafter(typ.gt, float("inf"))
-    high = typ.le if typ.le is not None else None if typ.lt is None else nextafter(typ.lt, float("-inf"))
-    step = typ.multiple_of
-    if low is None:
-        low = 0.0 if high is None or high >= 0 else high - 100.0 * (step or 1)
-    if high is None:
-        high = low + 100.0 * (step or 1)
-    if step is not None:
-        first, last = ceil(low / step), floor(high / step)
-        found = (step * (first + int(chance.random() * (last - first + 1))) for _ in range(TRIES))
-        # The product is rounded, and then mostly no multiple: 0.07 of 0.01.
-        return float(next((one for one in found if remainder(one, step) == 0), step * first))
-    share = chance.random()
-    value = low * (1 - share) + high * share  # not by their difference, which may be infinite
-    rounded = round(value, 2)
-    return float(rounded if low <= rounded <= high else min(max(value, low), high))
-
-
-def _fitted(text: str, short: str, typ: Any) -> str:
-    """Return a text of an allowed length: the first one, else the end of the short one, with zeros before."""
-    least, most = typ.min_length or 0, typ.max_length
-    if most is not None and len(text) > most:
-        text = short[-most:] if most else ""
-    return text if len(text) >= least else text.rjust(least, "0")
-
-
-def _length(chance: Random, typ: Any) -> int:
-    least, most = typ.min_length or 0, typ.max_length
-    top = least + FEW if most is None else min(most, least + FEW)
-    return least + int(chance.random() * (top - least + 1))

@@ -56,6 +56,7 @@ def made(source: Source, count: int, **more: Any) -> list[Any]:
 
 
 BOUNDS = st.tuples(st.integers(-(10**6), 10**6), st.integers(0, 10**6))
+PATTERNS = st.sampled_from([r"^[a-z]+$", r"^[a-z0-9]*$", r"^.*$", r"^\w{1,}$", r"^[A-Z][a-z]*$", "a*"])
 TYPES = st.one_of(
     st.just(str),
     st.just(bool),
@@ -89,6 +90,11 @@ TYPES = st.one_of(
     st.just(Literal[1, 2]),
     st.just(Annotated[str, Meta(pattern=r"^\+?[0-9]{3,12}$")]),
     st.just(Annotated[str | None, From(fallback=Fallback.CONTENT)]),
+    st.tuples(PATTERNS, st.integers(1, 30), st.integers(0, 30)).map(
+        lambda p: Annotated[str, Meta(pattern=p[0], min_length=p[1], max_length=p[1] + p[2])]
+    ),
+    PATTERNS.map(lambda p: Annotated[str, Meta(pattern=p, max_length=10)]),
+    PATTERNS.map(lambda p: Annotated[str, Meta(pattern=p)]),
     st.integers(1, 9).map(lambda n: Annotated[int, Meta(ge=n, multiple_of=n)]),
     BOUNDS.map(lambda b: Annotated[int, Meta(ge=b[0], le=b[0] + b[1])]),
     BOUNDS.map(lambda b: Annotated[int, Meta(gt=b[0], lt=b[0] + b[1] + 2)]),
@@ -251,3 +257,33 @@ def test_what_cannot_be_made_up_says_what_to_do(record: Any) -> None:
     source = source_of(record, key="key")
     with pytest.raises(CannotMakeUpError, match=rf"events of {record.__name__} .* `app.add_generator"):
         MadeUpEvents(source)
+
+
+class Coded(faust.Record):
+    key: Annotated[str, Meta(pattern="^[a-z]+-[a-z]+$", max_length=12)]
+    at: EventTime
+    event_id: Annotated[str, Meta(pattern="^[a-z0-9]+$", min_length=8, max_length=64)]
+    short: Annotated[str, Meta(pattern="^[a-z]+$", min_length=60, max_length=64)]
+    dotted: Annotated[str, Meta(pattern=r"^\w+\.\w+\.\w+$", max_length=12)]
+
+
+def test_a_stream_of_texts_with_patterns_and_lengths_goes_on() -> None:
+    source = source_of(Coded, key="key")
+    events = [msgspec.json.decode(one.value) for one in made(source, 3000)]
+    assert len({event["event_id"] for event in events}) == 3000
+
+
+class Numbered(faust.Record):
+    key: str
+    at: EventTime
+    number: Annotated[int, Meta(ge=1, le=2**31 - 1)]
+
+
+def test_ids_of_two_runs_differ() -> None:
+    source = source_of(Numbered, key="key", dedup="number")
+    first, second = (
+        {msgspec.json.decode(one.value)["number"] for one in made(source, 2000, start=START + days * 86_400)}
+        for days in (0, 1)
+    )
+    assert len(first) == len(second) == 2000
+    assert not first & second
