@@ -7,10 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-import time
-import uuid
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +18,7 @@ import yaml
 from millstream.kafka.reading import records
 from tests.framework.browser import CHROMIUM, browser
 from tests.framework.integration.conftest import Run
+from tests.framework.running import Running, project_env
 from tests.framework.service import free_port
 
 PRODUCTS = ("book", "lamp", "chair", "plant")
@@ -134,50 +132,20 @@ def _is_text(file: Path) -> bool:
     return file.is_file() and file.suffix not in (".whl", ".pyc")
 
 
-class Running:
-    """A command of the new project that goes on until Ctrl-C, with topics and state of its own."""
+def run_project(kafka: str, project: Path, venv: Path, folder: Path, *command: str) -> Running:
+    """Start a command of the new project, and wait until its workers are at work."""
+    running = Running(command, folder / "run.log", project_env(kafka, venv, folder), project)
+    running.wait_running()
+    return running
 
-    def __init__(self, kafka: str, project: Path, venv: Path, folder: Path, *command: str) -> None:
-        self.port, name = free_port(), f"new-{uuid.uuid4().hex[:6]}"
-        self.env = {
-            "PATH": f"{venv / 'bin'}:{os.environ['PATH']}",
-            "HOME": os.environ.get("HOME", "/"),
-            "KAFKA_BOOTSTRAP_SERVERS": kafka,
-            "MILLSTREAM_TOPIC_PREFIX": f"{name}-",
-            "MILLSTREAM_APP_ID": name,
-            "MILLSTREAM_STATE_DIR": str(folder),
-            "MILLSTREAM_WEB_PORT": str(self.port),
-        }
-        self._log = folder / "run.log"
-        with self._log.open("wb") as out:
-            self.process = subprocess.Popen(
-                command, cwd=project, env=self.env, stdout=out, stderr=out, start_new_session=True
-            )
-        self.wait(lambda: "Ctrl-C stops everything" in self.said)
 
-    @property
-    def said(self) -> str:
-        return self._log.read_text()
+def port_of(running: Running) -> int:
+    return int(running.env["MILLSTREAM_WEB_PORT"])
 
-    def wait(self, done: Callable[[], object], seconds: float = 120) -> None:
-        deadline = time.monotonic() + seconds
-        while not done():
-            assert self.process.poll() is None, self.said
-            assert time.monotonic() < deadline, self.said
-            time.sleep(0.3)
 
-    def total(self, product: str) -> dict[str, int]:
-        answer = httpx.get(f"http://127.0.0.1:{self.port}/tables/sales/{product}", timeout=10)
-        return dict(answer.json()["total"]) if answer.status_code == 200 else {"orders": 0, "pieces": 0}
-
-    def __enter__(self) -> "Running":
-        return self
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGINT)
-            self.process.wait(60)
-        assert kind is not None or "Stopped; the next" in self.said
+def total(running: Running, product: str) -> dict[str, int]:
+    answer = httpx.get(f"http://127.0.0.1:{port_of(running)}/tables/sales/{product}", timeout=10)
+    return dict(answer.json()["total"]) if answer.status_code == 200 else {"orders": 0, "pieces": 0}
 
 
 def health_check(home: Path) -> list[str]:
@@ -198,21 +166,21 @@ def test_its_health_check_is_as_ours(project: Path) -> None:
 
 @pytest.mark.kafka
 async def test_it_runs_with_made_up_events(kafka: str, project: Path, venv: Path, tmp_path: Path) -> None:
-    with Running(kafka, project, venv, tmp_path, "make", "run", f"VENV={venv}") as running:
+    with run_project(kafka, project, venv, tmp_path, "make", "run", f"VENV={venv}") as running:
         seen: set[int] = set()
 
         def moves() -> bool:
-            seen.add(running.total("lamp")["pieces"])
+            seen.add(total(running, "lamp")["pieces"])
             return len(seen - {0}) > 1
 
         running.wait(moves)
-        assert f"127.0.0.1:{running.port}/tables/sales" in running.said  # its own tables
-        assert healthy(project, running.port)
+        assert f"127.0.0.1:{port_of(running)}/tables/sales" in running.said  # its own tables
+        assert healthy(project, port_of(running))
         assert not healthy(project, free_port())
         if CHROMIUM is None:
             pytest.skip("no Chromium: `make components` installs it")
         async with browser() as page:
-            await page.open(f"http://127.0.0.1:{running.port}/")
+            await page.open(f"http://127.0.0.1:{port_of(running)}/")
             await page.wait("document.querySelector('#state.good') !== null", 60)
             await page.wait("document.querySelectorAll('#panels [data-table=sales] .key').length > 0", 120)
             assert page.errors == []
@@ -224,14 +192,14 @@ def test_two_workers_of_which_one_is_killed_are_exact(
 ) -> None:
     command = ("millstream", "run", "--rate", "0", "--workers", "2")
     options = "--topic orders.raw --rate 3000 --count 15000 --duplicates 0.1 --start 2026-01-31"
-    with Running(kafka, project, venv, tmp_path, *command) as running:
+    with run_project(kafka, project, venv, tmp_path, *command) as running:
         (pid,) = re.findall(r"worker 1, process (\d+)", running.said)
         produce = [venv / "bin" / "millstream", "produce", *options.split()]
         with subprocess.Popen(produce, cwd=project, env=running.env) as feed:
 
             def begun() -> bool:
                 assert not feed.poll()
-                return sum(running.total(one)["orders"] for one in PRODUCTS) > 2000
+                return sum(total(running, one)["orders"] for one in PRODUCTS) > 2000
 
             running.wait(begun)
             os.kill(int(pid), signal.SIGKILL)
@@ -251,4 +219,4 @@ def test_two_workers_of_which_one_is_killed_are_exact(
             }
             for product in PRODUCTS
         }
-        running.wait(lambda: {one: running.total(one) for one in PRODUCTS} == expected)
+        running.wait(lambda: {one: total(running, one) for one in PRODUCTS} == expected)

@@ -4,9 +4,7 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,12 +12,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.framework.running import Running
 from tests.framework.service import Service, free_port
 
 pytestmark = pytest.mark.kafka
 
 VISITS, USERS = 4_000, 37
-START_SECONDS = 120
 # As the command prints it.
 WORKER = re.compile(r"^  (\S+)  worker (\S+), process (\d+), log (\S+)$", re.M)
 
@@ -33,53 +31,29 @@ def visits(first: int, end: int) -> Iterator[tuple[bytes, bytes]]:
             yield visit["user_id"].encode(), value
 
 
-class Run:
-    """The command, with what it has printed."""
+@pytest.fixture
+def start(service: Service) -> Iterator[Callable[..., Running]]:
+    """Starts `millstream run`; Ctrl-C ends it, and with it all that it has started."""
+    runs: list[Running] = []
 
-    def __init__(self, service: Service, *options: str, **settings: str) -> None:
-        self.log = service.folder / "run.log"
+    def begin(*options: str, **settings: str) -> Running:
         command = [sys.executable, "-m", "millstream", "-A", service.app, "run", "--rate", "0", *options]
         env = service.env | {"MILLSTREAM_WEB_PORT": str(free_port())} | settings
-        with self.log.open("wb") as out:
-            self.process = subprocess.Popen(
-                command, env=env, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
-            )
-
-    @property
-    def said(self) -> str:
-        return self.log.read_text()
-
-    def wait(self, done: Callable[[], object], seconds: float = START_SECONDS) -> None:
-        deadline = time.monotonic() + seconds
-        while not done():
-            assert self.process.poll() is None, self.said
-            assert time.monotonic() < deadline, self.said
-            time.sleep(0.1)
-
-
-@pytest.fixture
-def start(service: Service) -> Iterator[Callable[..., Run]]:
-    """Starts `millstream run`; Ctrl-C ends it, and with it all that it has started."""
-    runs: list[Run] = []
-
-    def begin(*options: str, **settings: str) -> Run:
-        runs.append(Run(service, *options, **settings))
+        runs.append(Running(command, service.folder / "run.log", env))
         return runs[-1]
 
     yield begin
     for run in runs:
         pids = [int(pid) for _, _, pid, _ in WORKER.findall(run.said)]
-        if run.process.poll() is None:
-            os.killpg(run.process.pid, signal.SIGINT)
-        run.process.wait(60)
+        run.stop()
         assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
 
 
 def test_a_killed_worker_is_started_again_and_all_is_exact(
-    service: Service, start: Callable[..., Run]
+    service: Service, start: Callable[..., Running]
 ) -> None:
     run = start("--workers", "2")
-    run.wait(lambda: "Ctrl-C stops everything" in run.said)
+    run.wait_running()
     found = WORKER.findall(run.said)
     assert [name for _, name, _, _ in found] == ["0", "1"]
     first, second = found
@@ -108,9 +82,9 @@ def test_a_killed_worker_is_started_again_and_all_is_exact(
         assert counted == of_user
 
 
-def test_a_worker_that_ends_stops_everything(service: Service, start: Callable[..., Run]) -> None:
+def test_a_worker_that_ends_stops_everything(service: Service, start: Callable[..., Running]) -> None:
     run = start("--workers", "2", MILLSTREAM_PARTITIONS="1")
-    run.wait(lambda: "Ctrl-C stops everything" in run.said)
+    run.wait_running()
     assert "MILLSTREAM_PARTITIONS=1: 1 of 2 workers get no partition" in run.said
     os.kill(int(WORKER.findall(run.said)[1][2]), signal.SIGTERM)
     assert run.process.wait(60) == 1

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 import millstream
 from millstream import EventTime, Fallback, From
-from millstream.cli import common, dead_letters, files, load, main, produce, tail
+from millstream.cli import common, dead_letters, files, main, produce, tail
 from millstream.engine.source import Source
 from millstream.kafka.records import Unsent
 from millstream.records import Invalid
@@ -24,7 +24,7 @@ from millstream.sources.generator import Generator
 from millstream.sources.record import Record
 from millstream.sources.record_format import RecordFormat
 from tests.framework.apps.stock import Recall, app
-from tests.framework.unit.test_load import Sink
+from tests.framework.sink import Sink
 
 CSV = """\
 number,item,at,pieces,price,express,kind,tags,shelf
@@ -36,15 +36,6 @@ number,item,at,pieces,price,express,kind,tags,shelf
 """
 OTHER_NAMES = "no,article,at,pieces\n7,bolt,1769860801,1\n"
 PRICES = "item,cents,name\nbolt,12,Bolt\nnut,-1,\nnut,7,Nut\n"
-
-
-@pytest.fixture
-def sink(monkeypatch: pytest.MonkeyPatch) -> Sink:
-    sink = Sink()
-    monkeypatch.setattr(common, "bootstrap", sink.bootstrap)
-    monkeypatch.setattr(load, "run", sink.run)
-    monkeypatch.setattr(produce, "run", sink.run)
-    return sink
 
 
 @pytest.fixture

@@ -2,53 +2,22 @@ import gzip
 import json
 import os
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
-from millstream.cli import common, load, main, produce
+from millstream.cli import main
 from millstream.kafka.local import KafkaUnavailable
 from millstream.sources.batches import SendError
-from millstream.sources.record import Record
 from millstream.sources.send import Due, Sent
 from millstream.sources.terminal import run
+from tests.framework.sink import Sink
 
 EVENT = {"event_id": "e1", "user_id": "u1", "action": "view", "timestamp": "2026-01-01T00:00:00Z"}
 LATER = EVENT | {"event_id": "e2", "timestamp": "2026-01-01T00:10:00Z"}
-
-
-class Sink:
-    """Stands for Kafka: keeps what a command sends, and how."""
-
-    def __init__(self) -> None:
-        self.records: list[Record] = []
-        self.options: dict[str, Any] = {}
-        self.stopped = False
-        self.error: Exception | None = None
-
-    def bootstrap(self, settings: object) -> str:
-        if isinstance(self.error, KafkaUnavailable):
-            raise self.error
-        return "kafka:9092"
-
-    def run(self, records: Iterable[Record], **options: Any) -> Sent:
-        self.options = options
-        if self.error:
-            raise self.error
-        self.records += records
-        return Sent(len(self.records), 2.0, self.stopped)
-
-
-@pytest.fixture
-def sink(monkeypatch: pytest.MonkeyPatch) -> Sink:
-    sink = Sink()
-    monkeypatch.setattr(common, "bootstrap", sink.bootstrap)
-    monkeypatch.setattr(load, "run", sink.run)
-    monkeypatch.setattr(produce, "run", sink.run)
-    return sink
 
 
 def invoke(*arguments: object) -> Result:
