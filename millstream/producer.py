@@ -79,7 +79,8 @@ class Producer(Generic[R]):
         self._servers = bootstrap_servers
         self._decoder = Decoder(record, max_bytes=limit, max_future=timedelta.max, time_field=None)
         self._producer: AIOKafkaProducer | None = None
-        self._waiting: set[asyncio.Future[Any]] = set()
+        self._underway: set[asyncio.Future[Any]] = set()
+        self._failures: list[DeliveryError] = []
 
     async def __aenter__(self) -> Self:
         """Connect.
@@ -106,11 +107,17 @@ class Producer(Generic[R]):
         self._producer = producer
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        """Wait until all records are confirmed or have failed, and disconnect."""
-        if self._producer is not None:
-            producer, self._producer = self._producer, None
+    async def __aexit__(self, kind: object, *_: object) -> None:
+        """Wait until all records are confirmed or have failed, and disconnect.
+
+        Raises:
+            DeliveryError: as `flush`, unless the block has raised something else.
+        """
+        producer, self._producer = self._producer, None
+        if producer is not None:
             await producer.stop()
+        if kind is None:
+            await self.flush()
 
     async def send(self, value: R | dict[str, Any]) -> Delivery:
         """Send a value, and wait until Kafka has confirmed it.
@@ -141,34 +148,36 @@ class Producer(Generic[R]):
 
         Args:
             value: as for `send`.
-            done: called with the delivery, or the error; without it, `flush` raises the error.
+            done: called with the delivery, or the error; without it, `flush` or the end of the block raises
+                the error.
 
         Raises:
             InvalidValueError: it is not valid; it was not sent.
         """
         posted = await self._post(*self._checked(value))
-        if done is None:
-            self._waiting.add(posted)
-            return
 
-        def call(future: asyncio.Future[Any]) -> None:
-            self._waiting.discard(future)
-            done(_result(future))
+        def settle(future: asyncio.Future[Any]) -> None:
+            self._underway.discard(future)
+            result = _result(future)
+            if done is not None:
+                done(result)
+            elif isinstance(result, DeliveryError):
+                self._failures.append(result)
 
-        self._waiting.add(posted)
-        posted.add_done_callback(call)
+        self._underway.add(posted)
+        posted.add_done_callback(settle)
 
     async def flush(self) -> None:
-        """Wait until everything that was posted is confirmed.
+        """Wait until everything that was posted is confirmed or has failed.
 
         Raises:
-            DeliveryError: Kafka has not confirmed all that was posted without a callback.
+            DeliveryError: Kafka has not confirmed all that was posted without a callback; the first failure.
         """
-        waiting, self._waiting = self._waiting, set()
-        if waiting:
-            await asyncio.wait(waiting)
-        for posted in waiting:
-            await self._confirmed(posted)
+        while self._underway:
+            await asyncio.wait(self._underway)
+        failures, self._failures = self._failures, []
+        if failures:
+            raise failures[0]
 
     def _checked(self, value: R | dict[str, Any]) -> tuple[bytes, bytes]:
         """Return key and bytes of a value."""

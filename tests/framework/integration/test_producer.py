@@ -1,6 +1,5 @@
 """The typed producer on a real Kafka: confirmed, keyed as Kafka's own clients do, nothing invalid sent."""
 
-import asyncio
 import json
 import os
 import uuid
@@ -94,11 +93,16 @@ async def test_a_record_that_kafka_refuses_is_an_error_of_its_own(kafka: str, to
         topic, Order, key="customer", bootstrap_servers=kafka, max_bytes=5_000_000
     ) as producer:
         large = {**order(0), "order_id": os.urandom(2_000_000).hex()}
-        try:
-            await producer.post(large, called.append)
-            await producer.flush()
-        except DeliveryError as exc:  # refused before it was sent
-            called.append(exc)
-        await asyncio.sleep(0)
+        await producer.post(large, called.append)
+        await producer.flush()  # the callback has the error
         assert isinstance(called[0], DeliveryError)
+        await producer.post(large)
+        with pytest.raises(DeliveryError):
+            await producer.flush()
         assert isinstance(await producer.send(order(1)), Delivery)
+        await producer.flush()  # it is told once
+    with pytest.raises(DeliveryError):
+        async with Producer(
+            topic, Order, key="customer", bootstrap_servers=kafka, max_bytes=5_000_000
+        ) as last:
+            await last.post(large)
